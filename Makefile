@@ -1,0 +1,43 @@
+# Every target first sees to .venv, once: `make demo` needs no more than python3, make and gcc.
+# Another interpreter: make PYTHON=python3.12 demo
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test check parity format clean
+
+demo: $(INSTALLED)  ## Segment the demo clip and show what came out.
+	$(PY) -m jobs.demo
+
+test: $(INSTALLED)  ## Run the tests.
+	$(PY) -m pytest -q
+
+check: $(INSTALLED)  ## Everything a change must pass.
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m pytest -q
+
+parity: $(INSTALLED)  ## Compare with the published SAM 2, number by number.
+	$(PY) tests/parity.py
+
+format: $(INSTALLED)  ## Let ruff lay out the code.
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+clean:  ## Remove what the other targets made.
+	rm -rf $(VENV) out build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is younger than the two files that say what to install, or the install runs again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo 'Masklet needs Python 3.11 or later. Name one: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo 'This Python cannot make virtual environments. Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	@echo 'Installing into $(VENV): a few minutes, only this once.'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@

@@ -1,0 +1,86 @@
+"""Fits the prompts of a task to its video: times become frames, shares of it become pixels."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.manifest import Prompt
+from pipeline.plan import Task
+from pipeline.rle import decode_counts
+from pipeline.video import Video
+from sam2.prompts import MaskPrompt, PointPrompt
+from sam2.prompts import Prompt as ModelPrompt
+
+
+class TaskError(ValueError):
+    """A task that does not fit its video; the message says what does not."""
+
+
+def window_of(task: Task, n_frames: int) -> range:
+    """The frames of the video that the task looks at."""
+    window = range(n_frames)[task.first_frame : task.stop_frame]
+    if not window:
+        raise TaskError(
+            f"frames [{task.first_frame}, {task.stop_frame}) lie past the end: the video has "
+            f"{n_frames} frames"
+        )
+    return window
+
+
+def place_prompts(task: Task, video: Video) -> Mapping[int, ModelPrompt]:
+    """The task's prompts by frame of the video, as the model takes them; raises TaskError."""
+    window = window_of(task, video.info.n_frames)
+    placed: dict[int, ModelPrompt] = {}
+    for prompt in task.prompts:
+        frame = _frame_of(prompt, video.timestamps)
+        if frame not in window:
+            raise TaskError(
+                f"its prompt on frame {frame} is outside the frames that the video has here: "
+                f"{window.start} to {window.stop - 1}"
+            )
+        if frame in placed:
+            raise TaskError(f"two of its prompts are on frame {frame}: put them into one")
+        placed[frame] = _placed(prompt, task.coords, video.info.width, video.info.height)
+    return placed
+
+
+def _frame_of(prompt: Prompt, timestamps: NDArray[np.float64]) -> int:
+    """The frame that a prompt names, or the one shown nearest to its time."""
+    if prompt.frame is not None:
+        return prompt.frame
+    if prompt.time_s is None:
+        raise TaskError("a prompt has neither a frame nor a time")
+    times = timestamps - timestamps[0]  # what a player shows: a video starts at 0
+    if prompt.time_s > times[-1] + (times[-1] - times[-2] if len(times) > 1 else 0):
+        raise TaskError(
+            f"its prompt at {prompt.time_s} s is past the end: the last frame is at "
+            f"{times[-1]:.3f} s"
+        )
+    return int(np.abs(times - prompt.time_s).argmin())
+
+
+def _placed(prompt: Prompt, coords: str, width: int, height: int) -> ModelPrompt:
+    if prompt.mask:
+        return _mask(prompt, width, height)
+    scale = (width, height) if coords == "norm" else (1, 1)
+    points = tuple((x * scale[0], y * scale[1]) for x, y in prompt.points)
+    box = tuple(c * scale[i % 2] for i, c in enumerate(prompt.box)) if prompt.box else None
+    for x, y in (*points, *((box[:2], box[2:]) if box else ())):
+        if x > width or y > height:
+            raise TaskError(
+                f"its prompt at x {x:g}, y {y:g} is outside the picture, which is {width} wide and "
+                f"{height} high"
+            )
+    return PointPrompt(points, prompt.point_labels, box)  # type: ignore[arg-type]  # four numbers
+
+
+def _mask(prompt: Prompt, width: int, height: int) -> MaskPrompt:
+    assert prompt.mask is not None
+    if tuple(prompt.mask.size) != (height, width):
+        raise TaskError(
+            f"its mask is of a picture {prompt.mask.size[1]} wide and {prompt.mask.size[0]} high, "
+            f"but the video is {width} wide and {height} high"
+        )
+    return MaskPrompt(torch.from_numpy(decode_counts(prompt.mask.counts, height, width)))

@@ -1,0 +1,155 @@
+"""Files by URI: the local disk, S3, and through fsspec every other store.
+
+A file is always written whole, from memory. A stream that an error closes would still publish what
+it holds, and half a Parquet file can open like a whole one.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from uuid import uuid4
+
+import fsspec
+from pyarrow.fs import (
+    AwsStandardS3RetryStrategy,
+    FileSelector,
+    FileSystem,
+    FSSpecHandler,
+    LocalFileSystem,
+    PyFileSystem,
+    S3FileSystem,
+    resolve_s3_region,
+)
+
+from pipeline.uris import refuse_credentials
+
+# What the text of an S3 error means, and what to do about it.
+_S3_ADVICE = {
+    "NO_SUCH_BUCKET": "the bucket does not exist: create it, or correct its name",
+    "ACCESS_DENIED": "the credentials found lack the right {right} here (if none were found: set "
+    "AWS_PROFILE or AWS_ACCESS_KEY_ID, or run under a role)",
+    "INVALID_ACCESS_KEY_ID": "the access key is unknown: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
+    "SIGNATURE_DOES_NOT_MATCH": "the secret key is wrong: check AWS_PROFILE or "
+    "AWS_SECRET_ACCESS_KEY",
+    "NETWORK_CONNECTION": "the server does not answer: check AWS_ENDPOINT_URL, AWS_REGION and "
+    "the network",
+    "MissingContentLength": "this store does not know the newer checksums: set "
+    "AWS_REQUEST_CHECKSUM_CALCULATION=when_required",
+}
+
+
+class StorageError(OSError):
+    """A place cannot be used as asked; the text says which place and what is missing."""
+
+
+def filesystem(uri: str, attempts: int = 6) -> tuple[FileSystem, str]:
+    """The filesystem that holds a path or URI, and its path there.
+
+    On S3 a request that fails is tried `attempts` times; 6 bridge an outage of some 20 seconds and
+    still fit into the notice that a spot machine gets.
+    """
+    scheme, separator, _ = uri.partition("://")
+    if not separator:
+        return LocalFileSystem(), str(Path(uri).absolute())
+    try:
+        return _remote(uri, attempts)
+    except (ImportError, ValueError) as error:  # an unknown scheme, a package that is missing
+        raise StorageError(f"{scheme}://…: {error}") from error
+
+
+def _remote(uri: str, attempts: int) -> tuple[FileSystem, str]:
+    refuse_credentials(uri)
+    scheme, _, rest = uri.partition("://")
+    if scheme == "file":
+        return LocalFileSystem(), unquote(urlsplit(uri).path)
+    if scheme == "s3":
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        return _s3(rest.partition("/")[0], endpoint, attempts), rest.rstrip("/")
+    other, path = fsspec.core.url_to_fs(uri)
+    return PyFileSystem(FSSpecHandler(other)), path
+
+
+@lru_cache
+def _s3(bucket: str, endpoint: str | None, attempts: int) -> S3FileSystem:
+    """S3 with credentials from the provider chain."""
+    region = None  # then it is the one in the environment or the profile
+    if endpoint is None:
+        with suppress(OSError):
+            region = resolve_s3_region(bucket)
+    return S3FileSystem(
+        region=region,
+        endpoint_override=endpoint,
+        allow_delayed_open=True,  # so that a small file is one request, all or nothing
+        retry_strategy=AwsStandardS3RetryStrategy(max_attempts=attempts),
+    )
+
+
+def join(folder: str, *names: str) -> str:
+    """A path or URI under another; works on both."""
+    return "/".join([folder.rstrip("/"), *names])
+
+
+def put(fs: FileSystem, path: str, data: bytes) -> None:
+    """Writes a whole file: a reader sees the old one or the new one, never a part."""
+    if isinstance(fs, LocalFileSystem):
+        return _put_local(Path(path), data)
+    # Names ending in .gz are no wish for compression.
+    with fs.open_output_stream(path, compression=None) as out:
+        out.write(data)
+
+
+def _put_local(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{uuid4().hex}.tmp")  # beside it: a rename across disks is a copy
+    try:
+        draft.write_bytes(data)
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def exists(fs: FileSystem, path: str) -> bool:
+    """Whether there is a file (not a folder) with this path."""
+    return bool(fs.get_file_info(path).is_file)
+
+
+def read_bytes(fs: FileSystem, path: str) -> bytes:
+    """A whole file."""
+    with fs.open_input_file(path) as file:
+        return bytes(file.read())
+
+
+def list_files(fs: FileSystem, folder: str) -> list[str]:
+    """Paths of the files directly in a folder, sorted; none if there is no such folder."""
+    found = fs.get_file_info(FileSelector(folder, allow_not_found=True))
+    return sorted(info.path for info in found if info.is_file)
+
+
+def preflight(uri: str) -> None:
+    """Proves with one small file that we may write, read, list and delete in a folder."""
+    fs, folder = filesystem(uri, attempts=2)  # a wrong address should be told at once
+    probe = join(folder, f"masklet-probe-{uuid4().hex}")
+    with _explained("write to", uri, right="s3:PutObject"):
+        put(fs, probe, b"probe")
+    with _explained("read", uri, right="s3:GetObject"):
+        if read_bytes(fs, probe) != b"probe":
+            raise OSError("a file came back changed")
+    with _explained("list", uri, right="s3:ListBucket"):
+        if not any(path.endswith(probe.rpartition("/")[2]) for path in list_files(fs, folder)):
+            raise OSError("a file just written is not listed")
+    with _explained("delete from", uri, right="s3:DeleteObject"):
+        fs.delete_file(probe)
+
+
+@contextmanager
+def _explained(deed: str, uri: str, right: str) -> Iterator[None]:
+    """Turns a failure into a StorageError that says what to do."""
+    try:
+        yield
+    except (OSError, NotImplementedError) as error:  # the latter from a web server, say
+        advice = [text for name, text in _S3_ADVICE.items() if name in str(error)]
+        meaning = advice[0].format(right=right) if advice else str(error) or "it takes no files"
+        raise StorageError(f"cannot {deed} {uri}: {meaning}") from error

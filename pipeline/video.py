@@ -1,0 +1,201 @@
+"""One video: what it is, and its pictures one after another in the memory of a few.
+
+A frame's number is its place in display order: the same picture whether the frames are read
+forwards, from the middle or backwards. Pictures are RGB as a person sees them: turned as the file
+asks, without alpha; more than 8 bits and HDR are brought to 8 bits without tone mapping.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import IO, Self
+from urllib.parse import unquote
+from weakref import WeakSet
+
+import fsspec
+import numpy as np
+from av.video.frame import VideoFrame
+
+from pipeline.decoder import Decoder, Painter, Pixels, shown_size, turns
+from pipeline.decoder import VideoError as VideoError
+from pipeline.frame_index import index_frames
+
+_COPY_BLOCK = 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """A video as a person sees it: turned upright, but in its stored pixels (no sample aspect)."""
+
+    width: int
+    height: int
+    fps: float
+    n_frames: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One picture. Its time is the file's own, which rises but need not begin at 0."""
+
+    index: int
+    timestamp_s: float
+    pixels: Pixels
+
+
+@contextmanager
+def local_copy(uri: str) -> Iterator[Path]:
+    """The video as a local file: itself if it is one, otherwise a copy for the time being."""
+    scheme, is_uri, rest = uri.partition("://")
+    if is_uri and scheme != "file":
+        with tempfile.NamedTemporaryFile(prefix="masklet-") as copy:
+            _download(uri, copy)
+            yield Path(copy.name)
+    else:
+        path = Path(unquote(rest) if is_uri else uri)
+        if not path.is_file():
+            raise VideoError(f"{uri}: there is no such file")
+        yield path
+
+
+def _download(uri: str, copy: IO[bytes]) -> None:
+    try:
+        with fsspec.open(uri, "rb") as source:
+            shutil.copyfileobj(source, copy, _COPY_BLOCK)
+        copy.flush()
+    except Exception as error:  # each storage has its own kinds, which have nothing in common
+        raise VideoError(f"{uri}: cannot be read: {type(error).__name__}: {error}") from error
+
+
+class Video:
+    """One video in a local file. Every reading opens the file anew, so several may run at once."""
+
+    def __init__(self, path: Path | str, *, name: str | None = None, threads: int = 1) -> None:
+        self.path = Path(path)
+        self.name = name or str(path)
+        self.threads = threads
+        self.lost: set[int] = set()  # frames that were asked for and could not be decoded
+        self.suspect: set[int] = set()  # frames made from damaged data, or copying from such
+        self._decoders: WeakSet[Decoder] = WeakSet()
+        with self._decoder() as decoder:
+            index = self._index = index_frames(decoder.container, decoder.stream)
+            if not len(index):
+                raise VideoError(f"{self.name}: has a video track without any frames")
+            first = next((frame for _, frame in decoder.frames(index, 0)), None)
+            if first is None:
+                raise VideoError(
+                    f"{self.name}: not one of its {len(index)} frames decodes ({decoder.fault})"
+                )
+            second = float(decoder.stream.time_base or 1)
+            stated_fps = float(decoder.stream.average_rate or 0)
+        self._turns = turns(first)
+        width, height = shown_size(first, self._turns)
+        self.timestamps = np.asarray(index.ticks * second, np.float64)  # (n_frames,)
+        duration_s = index.duration * second
+        fps = len(index) / duration_s
+        if abs(stated_fps - fps) < 0.01 * fps:
+            fps = stated_fps  # the same without the rounding of times
+        self.info = VideoInfo(width, height, fps, len(index), duration_s)
+
+    @property
+    def made_up_times(self) -> bool:
+        """Whether the file gives some of its frames no time: theirs follow from the frame rate."""
+        return self._index.made_up_times
+
+    def frames(
+        self, start: int = 0, stop: int | None = None, *, size: int | None = None
+    ) -> Iterator[Frame]:
+        """Frames of [start, stop) in display order, as slices count; lost ones are left out."""
+        painter = self._painter(size)
+        with self._decoder() as decoder:
+            for number, frame in self._read(decoder, range(self.info.n_frames)[start:stop]):
+                yield self._finished(number, painter.paint(frame))
+
+    def frames_reversed(
+        self, start: int = 0, stop: int | None = None, *, size: int | None = None, chunk: int = 16
+    ) -> Iterator[Frame]:
+        """The same frames from the last to the first, holding `chunk` of them at a time."""
+        painter = self._painter(size)
+        asked = range(self.info.n_frames)[start:stop]
+        with self._decoder() as decoder:
+            for end in range(asked.stop, asked.start, -chunk):
+                part = range(max(asked.start, end - chunk), end)
+                held = [(i, painter.paint(frame)) for i, frame in self._read(decoder, part)]
+                while held:
+                    yield self._finished(*held.pop())
+
+    def damage(self, start: int = 0, stop: int | None = None) -> str:
+        """What is known, after reading, to be wrong with [start, stop); empty if nothing is."""
+        asked = range(self.info.n_frames)[start:stop]
+        wrong = [self._index.flaw] if stop is None or stop > self.info.n_frames else []
+        for frames, what in (
+            (self.lost, "could not be decoded"),
+            (self.suspect - self.lost, "may be wrong pictures"),
+        ):
+            if among := sorted(i for i in frames if i in asked):
+                wrong.append(f"{len(among)} frames {what} ({_spans(among)})")
+        return "; ".join(filter(None, wrong))
+
+    def close(self) -> None:
+        """Ends all readings; the video can still be read again."""
+        for decoder in list(self._decoders):
+            decoder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def _decoder(self) -> Iterator[Decoder]:
+        decoder = Decoder(self.path, self.name, self.threads)
+        self._decoders.add(decoder)
+        try:
+            yield decoder
+        finally:
+            decoder.close()
+
+    def _painter(self, size: int | None) -> Painter:
+        return Painter(self._turns, (self.info.width, self.info.height), size, self.threads)
+
+    def _finished(self, number: int, pixels: Pixels) -> Frame:
+        return Frame(number, float(self.timestamps[number]), pixels)
+
+    def _read(self, decoder: Decoder, asked: range) -> Iterator[tuple[int, VideoFrame]]:
+        """Decodes the frames asked for, and notes which are missing or damaged."""
+        if not asked:
+            return
+        expected = self._index.first_for(asked.start)
+        for number, frame in decoder.frames(self._index, asked.start):
+            if number < expected:
+                continue
+            self._note_lost(range(expected, number), asked)
+            if frame.is_corrupt:
+                self.suspect.update(self._index.built_on(number))
+            if number in asked:
+                yield number, frame
+            expected = number + 1
+            if expected >= asked.stop:
+                return
+        self.lost.update(range(max(expected, asked.start), asked.stop))
+
+    def _note_lost(self, numbers: range, asked: range) -> None:
+        for number in numbers:
+            self.suspect.update(self._index.built_on(number))
+            if number in asked:
+                self.lost.add(number)
+
+
+def _spans(numbers: list[int], most: int = 5) -> str:
+    """[1, 2, 3, 7] -> "1-3, 7"; only the first few."""
+    runs = [
+        [number for _, number in run]
+        for _, run in groupby(enumerate(numbers), key=lambda pair: pair[1] - pair[0])
+    ]
+    spans = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs]
+    return ", ".join(spans[:most] + ["…"] * (len(spans) > most))

@@ -1,0 +1,107 @@
+"""Checkpoints: published `.pt` files as they are, and safetensors; strict, and running no code."""
+
+import hashlib
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from sam2.config import MODELS, ModelConfig, model_config
+from sam2.model import Sam2
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message says why and what to do."""
+
+
+def load_model(
+    name: str, checkpoint: Path | None = None, device: str | torch.device = "cpu"
+) -> Sam2:
+    """The model called `name` with the weights of `checkpoint`, ready to run.
+
+    Without a checkpoint its weights are random: always the same, but untrained. Raises
+    CheckpointError.
+    """
+    config = model_config(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Sam2(config)
+    if checkpoint is not None:
+        load_weights(model, checkpoint)
+    return model.to(device).eval()
+
+
+def load_weights(model: Sam2, path: Path) -> None:
+    """Fills `model` with the weights in `path`; each must be there, finite and of its shape."""
+    weights = read_weights(path)
+    own = model.state_dict()
+    missing = sorted(own.keys() - weights.keys())
+    unknown = sorted(weights.keys() - own.keys())
+    misshapen = sorted(
+        key for key in own.keys() & weights.keys() if own[key].shape != weights[key].shape
+    )
+    if missing or unknown or misshapen:
+        raise CheckpointError(
+            f"{path} is not a '{model.config.name}' checkpoint: {len(missing)} weights are "
+            f"missing, {len(unknown)} are unknown and {len(misshapen)} have another shape "
+            f"(first: {[*missing, *unknown, *misshapen][0]}). {_advice(weights)}"
+        )
+    if broken := [key for key, value in weights.items() if not value.isfinite().all()]:
+        raise CheckpointError(
+            f"{path} is damaged: {len(broken)} weights are not finite (first: {broken[0]}). "
+            "Copy or download the file again."
+        )
+    model.load_state_dict(weights, strict=True)
+
+
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """The state dict in a `.safetensors` file, or under the key `model` of a published `.pt`."""
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint {path}.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return _read_pickled(path)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "it ends early"
+        raise CheckpointError(
+            f"{path} cannot be read as a checkpoint ({reason}). Expected is a published SAM 2 .pt "
+            "file or .safetensors; a file that holds anything but weights is refused."
+        ) from error
+
+
+def checkpoint_sha256(path: Path) -> str:
+    """The SHA-256 of the file, as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read_pickled(path: Path) -> Mapping[str, Tensor]:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if any(e.compress_type != zipfile.ZIP_STORED for e in archive.infolist()):
+                # torch never compresses; a small file could unfold to fill the memory.
+                raise CheckpointError(f"{path} is compressed, which no torch checkpoint is.")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    weights = content.get("model", content) if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise CheckpointError(f"{path} holds no state dict, neither at the top nor under 'model'.")
+    return weights
+
+
+def _advice(weights: Mapping[str, Tensor]) -> str:
+    shapes = {key: value.shape for key, value in weights.items()}
+    for name, config in MODELS.items():
+        if shapes == _shapes(config):
+            return f"Its weights are those of '{name}': set the model to that."
+    return "Set the model to the one in the file's name, or give another checkpoint."
+
+
+def _shapes(config: ModelConfig) -> dict[str, torch.Size]:
+    with torch.device("meta"):
+        return {key: value.shape for key, value in Sam2(config).state_dict().items()}

@@ -1,0 +1,53 @@
+"""Position codes: sines for maps and distances, rotations for memory attention."""
+
+import math
+
+import torch
+from torch import Tensor
+
+_BASE = 10_000.0
+
+
+def _periods(pairs: int) -> Tensor:
+    """From 1 up to almost 10,000, in equal ratios: (pairs,)."""
+    return _BASE ** (torch.arange(pairs, dtype=torch.float32) / pairs)
+
+
+def sine_map(channels: int, size: int) -> Tensor:
+    """Code of every cell of a square map -> (channels, size, size).
+
+    Half of the channels is for rows, half for columns. Within each, sines and cosines alternate ("Attention is all you need", section 3.5).
+    """
+    place = torch.arange(1, size + 1, dtype=torch.float32) / (size + 1e-6) * 2 * math.pi
+    angle = place[:, None] / _periods(channels // 4)  # (size, channels / 4)
+    code = torch.stack((angle.sin(), angle.cos()), dim=-1).flatten(1).T  # (channels / 2, size)
+    rows = code[:, :, None].expand(-1, -1, size)
+    columns = code[:, None, :].expand(-1, size, -1)
+    return torch.cat((rows, columns))
+
+
+def sine_distance(distance: Tensor, channels: int) -> Tensor:
+    """Code of each distance: (...) -> (..., channels), all sines first, then all cosines."""
+    # The published weights expect each period twice in a row.
+    periods = _periods(channels // 4).repeat_interleave(2).to(distance.device)
+    angle = distance[..., None] / periods
+    return torch.cat((angle.sin(), angle.cos()), dim=-1)
+
+
+def rotary_angles(channels: int, size: int) -> Tensor:
+    """Angle of each channel pair at each cell of a square map -> (size*size, channels/2).
+
+    The first half of the pairs turns with the column, the second with the row (RoFormer, applied
+    along two axes).
+    """
+    frequencies = 1 / _periods(channels // 4)
+    cell = torch.arange(size * size)
+    columns, rows = cell % size, cell // size
+    return torch.cat((columns[:, None] * frequencies, rows[:, None] * frequencies), dim=1)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turns neighbouring channel pairs: (B, N, D) with cos and sin of (N, D/2) -> (B, N, D)."""
+    even, odd = x.view(*x.shape[:-1], -1, 2).unbind(-1)
+    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    return turned.flatten(-2)

@@ -1,0 +1,42 @@
+"""Compares the golden cases with this implementation and prints a table.
+
+python tests/parity.py [case ...]
+
+The cases (figures of published SAM 2, float32 on a CPU, random weights) are too large for the
+repository: they lie in the folder MASKLET_SHARED, or in `shared` beside the repository.
+"""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.golden_cases import case_names, run_case
+
+
+def main() -> int:
+    root = Path(__file__).resolve().parents[1]
+    shared = Path(os.environ.get("MASKLET_SHARED", root.parent / "shared"))
+    if not (shared / "golden" / "cases").is_dir():
+        print(f"No golden cases in {shared}: set MASKLET_SHARED to the folder that holds 'golden'.")
+        return 2
+    failed = 0
+    print(f"{'case':26} {'array':24} {'largest difference':>18} {'allowed':>9}  result")
+    for name in sys.argv[1:] or case_names(shared):
+        start = time.perf_counter()
+        for d in run_case(shared, name):
+            verdict = "pass" if d.within else "FAIL"
+            failed += not d.within
+            print(
+                f"{name:26} {d.array:24} {d.largest:18.2e} {d.tolerance:9.1e}  {verdict}",
+                flush=True,
+            )
+        print(f"{name:26} took {time.perf_counter() - start:.0f} s", flush=True)
+    print("all within tolerance" if not failed else f"{failed} arrays out of tolerance")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

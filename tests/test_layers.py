@@ -1,0 +1,51 @@
+"""Who may import whom: sam2 knows nobody here, pipeline knows sam2, jobs know both."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+RAY_FILES = {"run.py"}  # the files of pipeline/ that may import Ray; keep this list short
+
+
+def sources(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(source: Path) -> Iterator[str]:
+    """The top-level packages a file imports, wherever in the file it does so."""
+    for node in ast.walk(ast.parse(source.read_text(), str(source))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+def trespasses(package: str, forbidden: set[str]) -> dict[str, set[str]]:
+    """Each file that imports something it must not know, and what."""
+    found = {file: forbidden & {*imported(file)} for file in sources(package)}
+    return {str(f.relative_to(ROOT / package)): names for f, names in found.items() if names}
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [
+        ("sam2", {"pipeline", "jobs", "ray", "pyarrow", "av"}),
+        ("pipeline", {"jobs"}),
+    ],
+)
+def test_a_layer_knows_only_those_below_it(package: str, forbidden: set[str]) -> None:
+    assert trespasses(package, forbidden) == {}
+
+
+def test_in_the_pipeline_only_a_few_files_know_ray() -> None:
+    assert set(trespasses("pipeline", {"ray"})) <= RAY_FILES
+
+
+def test_an_import_inside_a_function_is_seen_too(tmp_path: Path) -> None:
+    source = tmp_path / "late.py"
+    source.write_text("def f():\n    from ray.data import Dataset\n    import av.video, os\n")
+
+    assert set(imported(source)) == {"ray", "av", "os"}
