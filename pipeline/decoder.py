@@ -12,7 +12,7 @@ import numpy.typing as npt
 from av.buffer import Buffer
 from av.filter import Graph
 from av.packet import Packet
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -21,7 +21,6 @@ from pipeline.frame_index import FrameIndex, Key, demux
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3)
 
 MAX_PIXELS = 8192 * 8192  # 200 MB as RGB; a file of a few kB can ask for far more
-EXTRA: dict[str,str] = {}
 _OPTIONS = {  # FFmpeg goes by content, not by name: a playlist in disguise would open what it lists
     "format_whitelist": "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,gif,ogg,asf,h264,hevc",
     "protocol_whitelist": "file",
@@ -80,7 +79,7 @@ class Decoder:
             ) from error
         self.stream = self._video_stream()
         context = self.stream.codec_context
-        context.options = {"max_pixels": str(MAX_PIXELS), **EXTRA}
+        context.options = {"max_pixels": str(MAX_PIXELS)}
         # Left to itself FFmpeg takes every core, and has been seen to hang doing so.
         context.thread_count = self.threads
         context.thread_type = "FRAME" if self.threads > 1 else "NONE"
@@ -99,7 +98,7 @@ class Decoder:
             )
         return stream
 
-    def _packets_from(self, index: FrameIndex, key: Key) -> Iterator["Packet[VideoStream]"]:
+    def _packets_from(self, index: FrameIndex, key: Key) -> Iterator["Packet[Stream]"]:
         """The packets from this keyframe or an earlier one; none if no seek leads there."""
         for time in (key.pts, key.dts):  # containers differ in which of them they seek by
             try:
@@ -115,7 +114,7 @@ class Decoder:
         return iter(())
 
     def _numbered(
-        self, index: FrameIndex, packets: Iterator["Packet[VideoStream]"]
+        self, index: FrameIndex, packets: Iterator["Packet[Stream]"]
     ) -> Iterator[tuple[int, VideoFrame]]:
         places = count()
         for packet in chain(packets, [None]):  # None: give what is still inside
@@ -124,13 +123,13 @@ class Decoder:
                 if number is not None:
                     yield number, frame
 
-    def _packets(self) -> Iterator["Packet[VideoStream]"]:
+    def _packets(self) -> Iterator["Packet[Stream]"]:
         try:
             yield from demux(self.container, self.stream)
         except av.FFmpegError as error:
             self.fault = error.strerror or str(error)
 
-    def _decode(self, packet: "Packet[VideoStream] | None") -> list[VideoFrame]:
+    def _decode(self, packet: "Packet[Stream] | None") -> list[VideoFrame]:
         try:
             return self.stream.decode(packet)
         except av.FFmpegError as error:  # its frame will be missed when a later number comes
@@ -149,8 +148,8 @@ def turns(frame: VideoFrame) -> tuple[str, ...]:
 
 def shown_size(frame: VideoFrame, turns: Sequence[str]) -> tuple[int, int]:
     """Width and height after the turns."""
-    lies = any(turn.startswith("transpose") for turn in turns)
-    return (frame.height, frame.width) if lies else (frame.width, frame.height)
+    sideways = any(turn.startswith("transpose") for turn in turns)
+    return (frame.height, frame.width) if sideways else (frame.width, frame.height)
 
 
 class Painter:

@@ -4,7 +4,8 @@ Packets lie in the order a decoder needs them; frames are numbered in the order 
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from math import inf
@@ -23,6 +24,7 @@ Ticks = npt.NDArray[np.int64]  # times, counted in the stream's own clock
 
 _STATES_ITS_LENGTH = ("matroska,webm", "flv", "avi")  # in a header, but without a table of frames
 _LENGTH_SLACK_S = 0.5  # such headers are rounded, and may count the end of the sound
+_MOST_REORDERED = 32  # places between a frame in decoding and in display; codecs allow 16
 _USUAL_RATE = 25  # for a stream without any times, as FFmpeg assumes
 
 
@@ -101,11 +103,9 @@ class FrameIndex:
 
 def demux(container: InputContainer, *streams: VideoStream) -> Iterator["Packet[Stream]"]:
     """The packets of these streams, or of all."""
-    try:
+    with suppress(IndexError):  # PyAV's way to end a file in which a stream appeared late
         # An empty packet marks the end, and would close a decoder.
         yield from (packet for packet in container.demux(*streams) if packet.size)
-    except IndexError:
-        pass  # PyAV's way to end a file in which a stream appeared late
 
 
 def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
@@ -114,6 +114,8 @@ def index_frames(container: InputContainer, stream: VideoStream) -> FrameIndex:
     start = next((i for i, p in enumerate(packets) if p.is_key), 0)  # before it, nothing decodes
     shown = [i for i in range(start, len(packets)) if not packets[i].is_hidden]
     pts = {i: t for i in shown if (t := packets[i].pts) is not None}
+    if _restarts(pts.values()):
+        pts = {}
     # A stream that may reorder its frames, though no time does: AVI knows only decoding times.
     unordered = stream.has_b_frames and all(a < b for a, b in pairwise(pts.values()))
     by_time = 0 < len(shown) == len(set(pts.values())) and not unordered
@@ -166,6 +168,12 @@ def _certain_until(packets: Sequence[_Packet], low: int) -> float:
     """Before this time a file cut short holds every frame, so that their numbers are known."""
     last = packets[-1]
     return inf if last.dts is None else max(last.dts + last.duration, low + 1)
+
+
+def _restarts(pts: Iterable[int]) -> bool:
+    """Whether the clock jumps back, as where files were joined: then times order nothing."""
+    order = np.argsort([*pts], kind="stable")
+    return bool(np.any(np.abs(order - np.arange(len(order))) > _MOST_REORDERED))
 
 
 def _period(packets: Sequence[_Packet], stream: VideoStream) -> int:

@@ -141,6 +141,8 @@ def _placed(
 
 def write_plan(tasks: Sequence[Task], fs: FileSystem, folder: str) -> None:
     """Writes one Parquet file per shard, named so that they sort in the order of the plan."""
+    for stale in storage.list_files(fs, folder):  # of a plan that was never finished
+        fs.delete_file(stale)
     shards: dict[int, list[Task]] = {}
     for task in tasks:
         shards.setdefault(task.shard, []).append(task)

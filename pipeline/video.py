@@ -24,7 +24,8 @@ from pipeline.decoder import Decoder, Painter, Pixels, shown_size, turns
 from pipeline.decoder import VideoError as VideoError
 from pipeline.frame_index import index_frames
 
-_COPY_BLOCK = 8 << 20
+_COPY_BLOCK = 8 << 20  # bytes
+_MOST_HELD = 512 << 20  # bytes of pictures that wait to be given backwards
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,11 @@ class Video:
     def frames_reversed(
         self, start: int = 0, stop: int | None = None, *, size: int | None = None, chunk: int = 16
     ) -> Iterator[Frame]:
-        """The same frames from the last to the first, holding `chunk` of them at a time."""
+        """The same frames from the last to the first, holding up to `chunk` of them at a time."""
         painter = self._painter(size)
         asked = range(self.info.n_frames)[start:stop]
+        area = size * size if size else self.info.width * self.info.height
+        chunk = max(1, min(chunk, _MOST_HELD // (3 * area)))
         with self._decoder() as decoder:
             for end in range(asked.stop, asked.start, -chunk):
                 part = range(max(asked.start, end - chunk), end)
@@ -137,7 +140,8 @@ class Video:
             (self.suspect - self.lost, "may be wrong pictures"),
         ):
             if among := sorted(i for i in frames if i in asked):
-                wrong.append(f"{len(among)} frames {what} ({_spans(among)})")
+                frame_s = "frame" if len(among) == 1 else "frames"
+                wrong.append(f"{len(among)} {frame_s} {what} ({_spans(among)})")
         return "; ".join(filter(None, wrong))
 
     def close(self) -> None:

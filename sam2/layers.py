@@ -34,6 +34,13 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., first width) -> (..., last width)."""
+        if x.dim() == 2 and x.device.type == "cpu":
+            # A CPU multiplies one row by another kernel than several, which rounds differently;
+            # row by row, an object gets the same numbers alone and in a batch.
+            return torch.cat([self._forward(row) for row in x.split(1)])
+        return self._forward(x)
+
+    def _forward(self, x: Tensor) -> Tensor:
         *hidden, last = self.layers
         for layer in hidden:
             x = self.activation(layer(x))

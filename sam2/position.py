@@ -47,7 +47,9 @@ def rotary_angles(channels: int, size: int) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns neighbouring channel pairs: (B, N, D) with cos and sin of (N, D/2) -> (B, N, D)."""
-    even, odd = x.view(*x.shape[:-1], -1, 2).unbind(-1)
-    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
-    return turned.flatten(-2)
+    """Turns neighbouring channel pairs: (B, N, D) with cos and sin of (N, D/2) -> (B, N, D).
+
+    A pair is a complex number here, because that product rounds as the published figures do.
+    """
+    pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2)

@@ -1,0 +1,66 @@
+"""Progress of a run: a bar on a terminal, a line every few seconds elsewhere."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+_EVERY_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How much is done."""
+
+    tasks: int = 0
+    object_frames: int = 0
+
+
+@contextmanager
+def shown(read: Callable[[], Tally], total: Tally) -> Iterator[None]:
+    """Shows how far `read` has got towards `total` for as long as the block runs."""
+    done = threading.Event()
+    show = _bar if sys.stderr.isatty() else _lines
+    thread = threading.Thread(target=show, args=(read, total, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _bar(read: Callable[[], Tally], total: Tally, done: threading.Event) -> None:
+    columns = (
+        TextColumn("{task.fields[tasks]} of {task.fields[all]} objects"),
+        BarColumn(),
+        TextColumn("{task.completed} of {task.total} object-frames, {task.fields[rate]:.1f}/s"),
+        TimeRemainingColumn(),
+    )
+    started = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("", total=total.object_frames, tasks=0, all=total.tasks, rate=0.0)
+        waiting = True
+        while waiting:
+            waiting = not done.wait(0.5)
+            now = read()
+            rate = now.object_frames / (time.monotonic() - started)
+            progress.update(bar, completed=now.object_frames, tasks=now.tasks, rate=rate)
+
+
+def _lines(read: Callable[[], Tally], total: Tally, done: threading.Event) -> None:
+    started = time.monotonic()
+    while not done.wait(_EVERY_S):
+        now = read()
+        rate = now.object_frames / (time.monotonic() - started)
+        print(
+            f"{now.tasks} of {total.tasks} objects done, {now.object_frames} of about "
+            f"{total.object_frames} object-frames, {rate:.1f}/s",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,0 +1,103 @@
+"""run.json: what a run is, from what it came, and how far it got."""
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Self
+
+from pyarrow.fs import FileSystem
+
+from pipeline import storage
+from pipeline.config import RunConfig
+from pipeline.manifest import VideoEntry
+
+_FILE = "run.json"
+_LIBRARIES = ("masklet", "torch", "ray", "pyarrow", "av", "pycocotools")
+
+
+class RecordError(ValueError):
+    """An output folder that belongs to another run; the message says what differs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """One run. Its id follows from what decides its results: settings, manifest and model."""
+
+    run_id: str
+    config: Mapping[str, Any]
+    manifest_sha256: str
+    model: str
+    checkpoint_sha256: str
+    versions: Mapping[str, str]
+    started: str
+    finished: str | None = None
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def begin(
+        cls, config: RunConfig, entries: Sequence[VideoEntry], checkpoint_sha256: str
+    ) -> Self:
+        """The record of a run about to start."""
+        settings = config.model_dump(mode="json", exclude={"cluster", "checkpoint"})
+        manifest = _digest([entry.model_dump(mode="json") for entry in entries])
+        return cls(
+            run_id=_digest([settings, manifest, checkpoint_sha256])[:16],
+            config=config.model_dump(mode="json"),
+            manifest_sha256=manifest,
+            model=config.model,
+            checkpoint_sha256=checkpoint_sha256,
+            versions={"python": platform.python_version()} | {n: version(n) for n in _LIBRARIES},
+            started=_now(),
+        )
+
+    def end(self, counts: Mapping[str, int]) -> Self:
+        """The record of the run when all its tasks have a row."""
+        return replace(self, finished=_now(), counts=dict(counts))
+
+    def refuse_other(self, asked: "RunRecord") -> None:
+        """Raises RecordError if `asked` is not this run."""
+        if asked.run_id == self.run_id:
+            return
+        here = self.config | {"manifest": self.manifest_sha256, "weights": self.checkpoint_sha256}
+        there = asked.config | {
+            "manifest": asked.manifest_sha256,
+            "weights": asked.checkpoint_sha256,
+        }
+        differing = [
+            key
+            for key in sorted(here.keys() | there.keys())
+            if key not in ("cluster", "checkpoint") and here.get(key) != there.get(key)
+        ]
+        raise RecordError(
+            f"The output folder holds run {self.run_id}, which differs in: "
+            f"{', '.join(differing)}. Choose another --out, or undo the change to go on with it."
+        )
+
+    def write(self, fs: FileSystem, folder: str) -> None:
+        """Writes run.json."""
+        text = json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        storage.put(fs, storage.join(folder, _FILE), text.encode())
+
+    @classmethod
+    def read(cls, fs: FileSystem, folder: str) -> Self | None:
+        """The record in a folder, or None if no run has started there."""
+        path = storage.join(folder, _FILE)
+        if not storage.exists(fs, path):
+            return None
+        try:
+            return cls(**json.loads(storage.read_bytes(fs, path)))
+        except (ValueError, TypeError) as error:
+            raise RecordError(f"{path} is not the record of a run: {error}") from error
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,226 @@
+"""The job: a plan read, segmented and written by Ray Data. The one file here that knows Ray."""
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+import torch
+from pyarrow.fs import FileSystem
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data.checkpoint import CheckpointConfig
+
+from pipeline import storage
+from pipeline.config import ClusterConfig, RunConfig
+from pipeline.manifest import VideoEntry
+from pipeline.masklets import schema_of
+from pipeline.plan import Task, make_plan, read_plan, write_plan
+from pipeline.progress import Tally, shown
+from pipeline.record import RunRecord
+from pipeline.segmenter import Segmenter
+from pipeline.weights import open_model
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """How a run ended: rows by status, and what went wrong with those that failed."""
+
+    run_id: str
+    counts: Mapping[str, int]
+    problems: Sequence[str]
+
+    @property
+    def failed(self) -> int:
+        """Tasks without a masklet."""
+        return self.counts.get("failed", 0) + self.counts.get("crashed", 0)
+
+
+def run(entries: Sequence[VideoEntry], out: str, config: RunConfig) -> Summary:
+    """Labels the videos of a manifest, one masklet row per object under `out`.
+
+    What an earlier, unfinished run of the same settings, manifest and model has done is kept, and a
+    finished one is left as it is. Wrong input raises an error before anything is started.
+    """
+    _, checkpoint_sha256 = open_model(config.model, config.checkpoint)
+    asked = RunRecord.begin(config, entries, checkpoint_sha256)
+    fs, folder = storage.filesystem(out)
+    record = RunRecord.read(fs, folder)
+    if record:
+        record.refuse_other(asked)
+    if record and record.finished:
+        return summarise(record, fs, folder)
+    storage.preflight(out)
+    plan_folder = storage.join(folder, "tasks")
+    if record:
+        tasks = read_plan(fs, plan_folder)
+    else:  # the record comes after the plan, so that a record means a whole plan
+        record, tasks = asked, make_plan(entries)
+        write_plan(tasks, fs, plan_folder)
+        record.write(fs, folder)
+    _carry_out(tasks, fs, folder, config, record.run_id)
+    summary = summarise(record, fs, folder)
+    record.end(summary.counts).write(fs, folder)
+    return summary
+
+
+def segment(tasks: Dataset, config: RunConfig, run_id: str = "", tally: Any = None) -> Dataset:
+    """Masklet rows for task rows (pipeline.plan.TASKS), one for one: the job without its ends."""
+    place = _place(config.cluster, ray.cluster_resources())
+    # With GPUs, the public map_batches wants a batch size and then glues shards together until they
+    # have that many rows; a batch has to be a shard, or the objects of a video would part company.
+    return tasks.map_batches_internal(
+        SegmentShard,
+        batch_size=None,
+        batch_format="pyarrow",
+        fn_constructor_args=(config, run_id, tally),
+        compute=ActorPoolStrategy(size=place.actors),
+        num_gpus=place.gpus,
+        num_cpus=place.cpus,
+    )
+
+
+class SegmentShard:
+    """A segmenter as Ray Data wants it: a table of tasks in, a table of masklets out."""
+
+    def __init__(self, config: RunConfig, run_id: str, tally: Any) -> None:
+        torch.set_num_threads(config.cluster.threads)
+        device = config.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        model, checkpoint_sha256 = open_model(config.model, config.checkpoint, device)
+        self.segmenter = Segmenter(
+            model, checkpoint_sha256, config.max_batch, config.cluster.threads
+        )
+        self.schema = schema_of(run_id)
+        self.tally = tally
+
+    def __call__(self, shard: pa.Table) -> pa.Table:
+        """One masklet row for each task row, in their order: Ray matches a retry by position."""
+        tasks = [Task.from_row(row) for row in shard.to_pylist()]
+        rows = []
+        for masklet in self.segmenter.segment(tasks, self._report):
+            rows.append(masklet.to_row())
+            self._report(0, tasks=1)
+        return pa.Table.from_pylist(rows, schema=self.schema)
+
+    def _report(self, object_frames: int, tasks: int = 0) -> None:
+        if self.tally:
+            self.tally.add.remote(tasks, object_frames)
+
+
+class _Counter:
+    """Adds up what all actors report; lives in an actor of its own."""
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+
+    def add(self, tasks: int, object_frames: int) -> None:
+        self.tally = Tally(self.tally.tasks + tasks, self.tally.object_frames + object_frames)
+
+    def read(self) -> Tally:
+        return self.tally
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """How many actors there are, and what each may use."""
+
+    actors: int
+    gpus: float
+    cpus: float
+
+
+def _place(cluster: ClusterConfig, resources: Mapping[str, float]) -> _Place:
+    """One actor per GPU, or per share of the CPUs where there is none."""
+    cpus, gpus = resources.get("CPU", 1), resources.get("GPU", 0)
+    per_actor = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else min(gpus, 1)
+    if per_actor:
+        fitting = int(gpus / per_actor)
+    else:
+        fitting = int((cpus - 1) // cluster.threads)
+    actors = cluster.actors or max(fitting, 1)
+    # One CPU stays free for Ray Data's own tasks, which read the plan and write the rows.
+    return _Place(actors, per_actor, min(cluster.threads, max((cpus - 1) / actors, 0.1)))
+
+
+def _carry_out(
+    tasks: Sequence[Task], fs: FileSystem, folder: str, config: RunConfig, run_id: str
+) -> None:
+    """Segments the tasks that have no row yet."""
+    shards = len({task.shard for task in tasks})
+    total = Tally(len(tasks), sum(task.n_frames for task in tasks))
+    with _ray(), DataContext.current(_context(fs, folder)):
+        tally = ray.remote(_Counter).options(num_cpus=0).remote()
+        plan = ray.data.read_parquet(
+            storage.join(folder, "tasks"), filesystem=fs, override_num_blocks=shards
+        )
+        masklets = segment(plan, config, run_id, tally)
+        with shown(lambda: ray.get(tally.read.remote()), total):
+            masklets.write_parquet(
+                storage.join(folder, "masklets"),
+                filesystem=fs,
+                mode="append",  # the files of an earlier, unfinished run stay
+                compression="zstd",
+            )
+
+
+def _context(fs: FileSystem, folder: str) -> DataContext:
+    """Ray Data's settings for long work that must not be lost or done twice."""
+    context = DataContext.get_current().copy()
+    context.checkpoint_config = CheckpointConfig(
+        id_column="task_id",
+        checkpoint_path=storage.join(folder, "checkpoint"),
+        override_filesystem=fs,
+        delete_checkpoint_on_success=False,  # or the next run would do everything again
+    )
+    context.use_datasource_v2 = False  # the new reader packs small files, so shards, into one task
+    context.target_max_block_size = None  # one block per shard: written and committed as a whole
+    context.execution_no_progress_timeout_s = (
+        -1
+    )  # a long video is silent for longer than half an hour
+    context.enable_progress_bars = False  # ours counts what users count
+    return context
+
+
+@contextmanager
+def _ray() -> Iterator[None]:
+    """A Ray cluster: the one this program is part of or RAY_ADDRESS names, or one of our own."""
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level=logging.WARNING)
+    else:
+        ray.init(
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+            _node_ip_address="127.0.0.1",  # nothing outside this machine may reach it
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def summarise(record: RunRecord, fs: FileSystem, folder: str) -> Summary:
+    """What the rows written so far say of a run."""
+    counts: Counter[str] = Counter()
+    problems: list[str] = []
+    columns = ["video_id", "object_id", "status", "error", "frame_index"]
+    for path in storage.list_files(fs, storage.join(folder, "masklets")):
+        for row in pq.read_table(path, filesystem=fs, columns=columns).to_pylist():
+            counts[row["status"]] += 1
+            counts["object_frames"] += len(row["frame_index"])
+            if row["error"]:
+                problems.append(
+                    f"{row['video_id']}, object {row['object_id']}: {row['status']}: {row['error']}"
+                )
+    return Summary(record.run_id, counts, sorted(problems))

@@ -1,0 +1,42 @@
+"""The model a run asks for, with its weights from wherever they are."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+from pipeline import storage
+from sam2.checkpoint import CheckpointError, checkpoint_sha256, load_model
+from sam2.config import model_config
+from sam2.model import Sam2
+
+UNTRAINED = "untrained"  # stands where a checkpoint's digest would
+
+
+def open_model(name: str, checkpoint: str | None, device: str = "cpu") -> tuple[Sam2, str]:
+    """The model ready to run, and the SHA-256 of its checkpoint; raises CheckpointError."""
+    model_config(name)  # an unknown name is told before any file is read
+    if checkpoint is None:
+        if name != "nano":
+            raise CheckpointError(
+                f"The model '{name}' needs its weights: give --checkpoint a published file, such "
+                f"as {name.replace('-', '_hiera_', 1).replace('-', '_')}.pt."
+            )
+        return load_model(name, device=device), UNTRAINED
+    with _local(checkpoint) as path:
+        return load_model(name, path, device), checkpoint_sha256(path)
+
+
+@contextmanager
+def _local(checkpoint: str) -> Iterator[Path]:
+    if "://" not in checkpoint:
+        yield Path(checkpoint)
+        return
+    fs, source = storage.filesystem(checkpoint)
+    with TemporaryDirectory(prefix="masklet-") as folder:
+        copy = Path(folder) / PurePosixPath(source).name
+        try:
+            copy.write_bytes(storage.read_bytes(fs, source))
+        except OSError as error:
+            raise CheckpointError(f"{checkpoint} cannot be read: {error}") from error
+        yield copy
