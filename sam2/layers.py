@@ -1,5 +1,6 @@
 """Small layers that several parts of SAM 2 share."""
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -17,6 +18,9 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
+        return apart(self._normalise, x)
+
+    def _normalise(self, x: Tensor) -> Tensor:
         # Written out and not F.layer_norm of the permuted map: the last bits decide how memories
         # round to bfloat16, and this order of sums is the one the published figures come from.
         centred = x - x.mean(dim=1, keepdim=True)
@@ -34,17 +38,22 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., first width) -> (..., last width)."""
-        if x.dim() == 2 and x.device.type == "cpu":
-            # A CPU multiplies one row by another kernel than several, which rounds differently;
-            # row by row, an object gets the same numbers alone and in a batch.
-            return torch.cat([self._forward(row) for row in x.split(1)])
-        return self._forward(x)
-
-    def _forward(self, x: Tensor) -> Tensor:
         *hidden, last = self.layers
         for layer in hidden:
             x = self.activation(layer(x))
         return last(x)  # type: ignore[no-any-return]
+
+
+def apart(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Applies a layer to each object of a batch by itself: (B, ...) -> (B, ...).
+
+    A CPU sums in an order that depends on the shape, so on the size of the batch, where an object
+    brings but few rows or the sum is over channels. This gives an object the same numbers alone and
+    in a batch.
+    """
+    if x.device.type != "cpu":
+        return layer(x)
+    return torch.cat([layer(one) for one in x.split(1)])
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
@@ -59,6 +68,9 @@ def as_tokens(x: Tensor) -> Tensor:
 
 
 def as_map(x: Tensor, height: int) -> Tensor:
-    """A sequence as a map of `height` rows: (B, H*W, C) -> (B, C, H, W)."""
+    """A sequence as a map of `height` rows: (B, H*W, C) -> (B, C, H, W), laid out in that order.
+
+    A view would look to convolutions like another memory format, alone and in a batch not the same.
+    """
     batch, tokens, channels = x.shape
-    return x.transpose(1, 2).reshape(batch, channels, height, tokens // height)
+    return x.transpose(1, 2).reshape(batch, channels, height, tokens // height).contiguous()

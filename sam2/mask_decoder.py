@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sam2.config import ModelConfig
-from sam2.layers import MLP, LayerNorm2d, as_map, attend
+from sam2.layers import MLP, LayerNorm2d, apart, as_map, attend
 
 MASKS = 4  # mask 0 answers a clear prompt; 1 to 3 are the readings of an ambiguous one
 
@@ -136,12 +136,12 @@ class MaskDecoder(nn.Module):
 
         pixels = self._upscale(as_map(image, height), fine, middle)
         mlps = self.output_hypernetworks_mlps
-        queries = torch.stack([mlp(mask_tokens[:, i]) for i, mlp in enumerate(mlps)], dim=1)
+        queries = [apart(mlp, mask_tokens[:, i]) for i, mlp in enumerate(mlps)]
         return Decoded(
-            masks=torch.einsum("bqc,bchw->bqhw", queries, pixels),
-            ious=self.iou_prediction_head(iou_token).sigmoid(),
+            masks=torch.einsum("bqc,bchw->bqhw", torch.stack(queries, dim=1), pixels),
+            ious=apart(self.iou_prediction_head, iou_token).sigmoid(),
             tokens=mask_tokens,
-            score=self.pred_obj_score_head(score_token),
+            score=apart(self.pred_obj_score_head, score_token),
         )
 
     def _upscale(self, image: Tensor, fine: Tensor, middle: Tensor) -> Tensor:

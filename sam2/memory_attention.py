@@ -6,26 +6,23 @@ from torch import Tensor, nn
 
 from sam2.config import ModelConfig
 from sam2.layers import attend
-from sam2.position import rotary_angles, rotate
+from sam2.position import rotary_turns, rotate
 
 
 class Rotary(nn.Module):
     """Turns queries and keys by the place of their cell, so that attention sees offsets."""
 
-    cos: Tensor
-    sin: Tensor
+    turns: Tensor
 
     def __init__(self, channels: int, grid: int) -> None:
         super().__init__()
-        angles = rotary_angles(channels, grid)
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        self.register_buffer("turns", rotary_turns(channels, grid), persistent=False)
 
     def forward(self, x: Tensor, maps: int = 1) -> Tensor:
         """Turns the first `maps` maps' worth of tokens of (B, N, C); the rest has no place."""
-        turned = maps * self.cos.shape[0]
-        cos, sin = self.cos.repeat(maps, 1), self.sin.repeat(maps, 1)
-        return torch.cat((rotate(x[:, :turned], cos, sin), x[:, turned:]), dim=1)
+        turns = self.turns.repeat(maps, 1, 1)
+        placed, rest = x[:, : len(turns)], x[:, len(turns) :]
+        return torch.cat((rotate(placed, turns), rest), dim=1)
 
 
 class RotaryAttention(nn.Module):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sam2.config import ModelConfig
 from sam2.image_encoder import ImageEncoder
-from sam2.layers import MLP, as_map, as_tokens
+from sam2.layers import MLP, apart, as_map, as_tokens
 from sam2.mask_decoder import Decoded, MaskDecoder
 from sam2.memory import Recollection
 from sam2.memory_attention import MemoryAttention
@@ -129,7 +129,7 @@ class Sam2(nn.Module):
             return tokens, torch.zeros_like(tokens)
         distances = torch.tensor([m.distances for m in memories], device=self.device)
         code = sine_distance(distances / max(pointer_span - 1, 1), channels)
-        positions = self.obj_ptr_tpos_proj(code.to(tokens.dtype))  # (B, pointers, M)
+        positions = apart(self.obj_ptr_tpos_proj, code.to(tokens.dtype))  # (B, pointers, M)
         return tokens, positions.repeat_interleave(channels // width, dim=1)
 
     def decode(
@@ -146,7 +146,7 @@ class Sam2(nn.Module):
 
     def point_at(self, tokens: Tensor, present: Tensor) -> Tensor:
         """Object pointers (B, C) from mask tokens (B, C), or the one for objects not `present`."""
-        return torch.where(present[:, None], self.obj_ptr_proj(tokens), self.no_obj_ptr)
+        return torch.where(present[:, None], apart(self.obj_ptr_proj, tokens), self.no_obj_ptr)
 
     def memorize(
         self, features: FrameFeatures, masks: Tensor, present: Tensor, prompted: bool
@@ -159,7 +159,7 @@ class Sam2(nn.Module):
         size = self.config.image_size
         masks = F.interpolate(masks[:, None], size=(size, size), mode="bilinear")
         masks = (masks > 0).to(masks.dtype) if prompted else masks.sigmoid()
-        image = as_map(features.image, self.config.grid).contiguous()
+        image = as_map(features.image, self.config.grid)
         memory: Tensor = self.memory_encoder(image, masks)
         if self.config.absent_memory:
             absent = (~present).to(memory.dtype).view(-1, 1, 1, 1)

@@ -16,7 +16,8 @@ def _periods(pairs: int) -> Tensor:
 def sine_map(channels: int, size: int) -> Tensor:
     """Code of every cell of a square map -> (channels, size, size).
 
-    Half of the channels is for rows, half for columns. Within each, sines and cosines alternate ("Attention is all you need", section 3.5).
+    Half of the channels is for rows, half for columns. Within each, sines and cosines alternate
+    ("Attention is all you need", section 3.5).
     """
     place = torch.arange(1, size + 1, dtype=torch.float32) / (size + 1e-6) * 2 * math.pi
     angle = place[:, None] / _periods(channels // 4)  # (size, channels / 4)
@@ -34,22 +35,24 @@ def sine_distance(distance: Tensor, channels: int) -> Tensor:
     return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
 
-def rotary_angles(channels: int, size: int) -> Tensor:
-    """Angle of each channel pair at each cell of a square map -> (size*size, channels/2).
+def rotary_turns(channels: int, size: int) -> Tensor:
+    """How each channel pair turns at each cell of a square map -> (size*size, channels/2, 2).
 
-    The first half of the pairs turns with the column, the second with the row (RoFormer, applied
-    along two axes).
+    A turn is the cosine and sine of its angle. The first half of the pairs turns with the column,
+    the second with the row (RoFormer, applied along two axes).
     """
     frequencies = 1 / _periods(channels // 4)
     cell = torch.arange(size * size)
     columns, rows = cell % size, cell // size
-    return torch.cat((columns[:, None] * frequencies, rows[:, None] * frequencies), dim=1)
+    angles = torch.cat((columns[:, None] * frequencies, rows[:, None] * frequencies), dim=1)
+    return torch.view_as_real(torch.polar(torch.ones_like(angles), angles))
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turns neighbouring channel pairs: (B, N, D) with cos and sin of (N, D/2) -> (B, N, D).
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Turns neighbouring channel pairs: (B, N, D) by (N, D/2, 2) -> (B, N, D).
 
-    A pair is a complex number here, because that product rounds as the published figures do.
+    A pair is a complex number here, and float32: that product rounds as the published figures do.
     """
-    pairs = torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2)
+    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
+    turned = pairs * torch.view_as_complex(turns)
+    return torch.view_as_real(turned).flatten(-2).to(x.dtype)
