@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.any_video import AnyVideo
 from pipeline.manifest import Prompt
 from pipeline.plan import Task
 from pipeline.rle import decode_counts
-from pipeline.video import Video
 from sam2.prompts import MaskPrompt, PointPrompt
 from sam2.prompts import Prompt as ModelPrompt
 
@@ -29,7 +29,7 @@ def window_of(task: Task, n_frames: int) -> range:
     return window
 
 
-def place_prompts(task: Task, video: Video) -> Mapping[int, ModelPrompt]:
+def place_prompts(task: Task, video: AnyVideo) -> Mapping[int, ModelPrompt]:
     """The task's prompts by frame of the video, as the model takes them; raises TaskError."""
     window = window_of(task, video.info.n_frames)
     placed: dict[int, ModelPrompt] = {}

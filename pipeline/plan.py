@@ -11,9 +11,10 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from pipeline import storage
+from pipeline.any_video import open_video
 from pipeline.manifest import Direction, Prompt, VideoEntry
 from pipeline.masklets import PROMPT
-from pipeline.video import Video, VideoError, VideoInfo, local_copy
+from pipeline.video import VideoError, VideoInfo, local_copy
 
 _MOST_SHARDS = 10_000  # each is a Ray task and a file; more of them would weigh on the driver
 
@@ -95,7 +96,7 @@ def make_plan(
 def probe_video(uri: str) -> VideoInfo | None:
     """What a video is, or None if it cannot be opened."""
     try:
-        with local_copy(uri) as path, Video(path, name=uri) as video:
+        with local_copy(uri) as path, open_video(path, uri) as video:
             return video.info
     except VideoError:
         return None

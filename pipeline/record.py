@@ -42,17 +42,16 @@ class RunRecord:
         cls, config: RunConfig, entries: Sequence[VideoEntry], checkpoint_sha256: str
     ) -> Self:
         """The record of a run about to start."""
-        settings = config.model_dump(mode="json", exclude={"cluster", "checkpoint"})
-        manifest = _digest([entry.model_dump(mode="json") for entry in entries])
-        return cls(
-            run_id=_digest([settings, manifest, checkpoint_sha256])[:16],
+        record = cls(
+            run_id="",
             config=config.model_dump(mode="json"),
-            manifest_sha256=manifest,
+            manifest_sha256=_digest([entry.model_dump(mode="json") for entry in entries]),
             model=config.model,
             checkpoint_sha256=checkpoint_sha256,
             versions={"python": platform.python_version()} | {n: version(n) for n in _LIBRARIES},
             started=_now(),
         )
+        return replace(record, run_id=_digest(record._identity())[:16])
 
     def end(self, counts: Mapping[str, int]) -> Self:
         """The record of the run when all its tasks have a row."""
@@ -62,20 +61,19 @@ class RunRecord:
         """Raises RecordError if `asked` is not this run."""
         if asked.run_id == self.run_id:
             return
-        here = self.config | {"manifest": self.manifest_sha256, "weights": self.checkpoint_sha256}
-        there = asked.config | {
-            "manifest": asked.manifest_sha256,
-            "weights": asked.checkpoint_sha256,
-        }
-        differing = [
-            key
-            for key in sorted(here.keys() | there.keys())
-            if key not in ("cluster", "checkpoint") and here.get(key) != there.get(key)
-        ]
+        here, there = self._identity(), asked._identity()
+        differing = [k for k in sorted({*here, *there}) if here.get(k) != there.get(k)]
         raise RecordError(
             f"The output folder holds run {self.run_id}, which differs in: "
             f"{', '.join(differing)}. Choose another --out, or undo the change to go on with it."
         )
+
+    def _identity(self) -> dict[str, Any]:
+        """What decides the results."""
+        elsewhere = ("cluster", "checkpoint")  # the digest of the weights stands for their place
+        settings = {k: v for k, v in self.config.items() if k not in elsewhere}
+        sources = {"manifest": self.manifest_sha256, "weights": self.checkpoint_sha256}
+        return settings | sources
 
     def write(self, fs: FileSystem, folder: str) -> None:
         """Writes run.json."""

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import ray
 import torch
 from pyarrow.fs import FileSystem
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, DataContext, Dataset, SaveMode
 from ray.data.checkpoint import CheckpointConfig
 
 from pipeline import storage
@@ -71,7 +71,8 @@ def run(entries: Sequence[VideoEntry], out: str, config: RunConfig) -> Summary:
 
 def segment(tasks: Dataset, config: RunConfig, run_id: str = "", tally: Any = None) -> Dataset:
     """Masklet rows for task rows (pipeline.plan.TASKS), one for one: the job without its ends."""
-    place = _place(config.cluster, ray.cluster_resources())
+    resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    place = _place(config.cluster, resources)
     # With GPUs, the public map_batches wants a batch size and then glues shards together until they
     # have that many rows; a batch has to be a shard, or the objects of a video would part company.
     return tasks.map_batches_internal(
@@ -127,6 +128,11 @@ class _Counter:
         return self.tally
 
 
+def _read(counter: Any) -> Tally:
+    tally: Tally = ray.get(counter.read.remote())
+    return tally
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
     """How many actors there are, and what each may use."""
@@ -140,10 +146,7 @@ def _place(cluster: ClusterConfig, resources: Mapping[str, float]) -> _Place:
     """One actor per GPU, or per share of the CPUs where there is none."""
     cpus, gpus = resources.get("CPU", 1), resources.get("GPU", 0)
     per_actor = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else min(gpus, 1)
-    if per_actor:
-        fitting = int(gpus / per_actor)
-    else:
-        fitting = int((cpus - 1) // cluster.threads)
+    fitting = int(gpus / per_actor) if per_actor else int((cpus - 1) // cluster.threads)
     actors = cluster.actors or max(fitting, 1)
     # One CPU stays free for Ray Data's own tasks, which read the plan and write the rows.
     return _Place(actors, per_actor, min(cluster.threads, max((cpus - 1) / actors, 0.1)))
@@ -156,16 +159,17 @@ def _carry_out(
     shards = len({task.shard for task in tasks})
     total = Tally(len(tasks), sum(task.n_frames for task in tasks))
     with _ray(), DataContext.current(_context(fs, folder)):
-        tally = ray.remote(_Counter).options(num_cpus=0).remote()
+        counter: Any = ray.remote(_Counter)  # _Counter itself never heard of Ray
+        tally = counter.options(num_cpus=0).remote()
         plan = ray.data.read_parquet(
             storage.join(folder, "tasks"), filesystem=fs, override_num_blocks=shards
         )
         masklets = segment(plan, config, run_id, tally)
-        with shown(lambda: ray.get(tally.read.remote()), total):
+        with shown(lambda: _read(tally), total):
             masklets.write_parquet(
                 storage.join(folder, "masklets"),
                 filesystem=fs,
-                mode="append",  # the files of an earlier, unfinished run stay
+                mode=SaveMode.APPEND,  # the files of an earlier, unfinished run stay
                 compression="zstd",
             )
 

@@ -9,10 +9,11 @@ import numpy as np
 import pycocotools.mask as coco
 from numpy.typing import NDArray
 
+from pipeline.any_video import AnyVideo, open_video
 from pipeline.masklets import Masklet
 from pipeline.placement import TaskError, place_prompts, window_of
 from pipeline.plan import Task
-from pipeline.video import Video, VideoError, local_copy
+from pipeline.video import VideoError, local_copy
 from sam2.engine import Engine, MissingFrameError, TrackTask
 from sam2.model import Sam2
 from sam2.session import upscale
@@ -85,14 +86,14 @@ class Segmenter:
         started = time.perf_counter()
         uri = tasks[0].uri
         try:
-            with local_copy(uri) as path, Video(path, name=uri, threads=self.threads) as video:
+            with local_copy(uri) as path, open_video(path, uri, self.threads) as video:
                 rows = self._rows(tasks, video, report)
         except VideoError as error:
             rows = [_failed(self._row(task), error) for task in tasks]
         share = (time.perf_counter() - started) / len(tasks)
         return [replace(row, gpu_s=share) for row in rows]
 
-    def _rows(self, tasks: Sequence[Task], video: Video, report: Report) -> list[Masklet]:
+    def _rows(self, tasks: Sequence[Task], video: AnyVideo, report: Report) -> list[Masklet]:
         wanted: dict[int, TrackTask] = {}
         errors: dict[int, TaskError] = {}
         for task in tasks:
@@ -111,7 +112,7 @@ class Segmenter:
         ]
 
     def _track(
-        self, wanted: Mapping[int, TrackTask], video: Video, sample: Task, report: Report
+        self, wanted: Mapping[int, TrackTask], video: AnyVideo, sample: Task, report: Report
     ) -> tuple[dict[int, MaskletWriter], dict[int, TaskError]]:
         """What is found of each task, and the tasks whose prompted frame cannot be read."""
         if not wanted:
@@ -135,7 +136,7 @@ class Segmenter:
             found, more = self._track(rest, video, sample, report)
             return found, failed | more
 
-    def _row(self, task: Task, video: Video | None = None) -> Masklet:
+    def _row(self, task: Task, video: AnyVideo | None = None) -> Masklet:
         """The row of a task with nothing found yet."""
         row = Masklet(
             task_id=task.task_id,
@@ -160,7 +161,7 @@ def _failed(row: Masklet, error: Exception) -> Masklet:
     return replace(row, status="failed", error_type=type(error).__name__, error=str(error))
 
 
-def _finished(row: Masklet, task: Task, video: Video, found: MaskletWriter) -> Masklet:
+def _finished(row: Masklet, task: Task, video: AnyVideo, found: MaskletWriter) -> Masklet:
     row = found.complete(row, video.timestamps)
     damage = video.damage(task.first_frame, task.stop_frame)
     if not damage:

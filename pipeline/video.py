@@ -50,7 +50,7 @@ class Frame:
 
 @contextmanager
 def local_copy(uri: str) -> Iterator[Path]:
-    """The video as a local file: itself if it is one, otherwise a copy for the time being."""
+    """The video as a local file or folder: itself if it is one, else a copy for the time being."""
     scheme, is_uri, rest = uri.partition("://")
     if is_uri and scheme != "file":
         with tempfile.NamedTemporaryFile(prefix="masklet-") as copy:
@@ -58,7 +58,7 @@ def local_copy(uri: str) -> Iterator[Path]:
             yield Path(copy.name)
     else:
         path = Path(unquote(rest) if is_uri else uri)
-        if not path.is_file():
+        if not (path.is_file() or path.is_dir()):
             raise VideoError(f"{uri}: there is no such file")
         yield path
 

@@ -53,7 +53,7 @@ def apart(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """
     if x.device.type != "cpu":
         return layer(x)
-    return torch.cat([layer(one) for one in x.split(1)])
+    return torch.cat([layer(one) for one in torch.split(x, 1)])
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:

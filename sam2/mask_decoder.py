@@ -118,7 +118,8 @@ class MaskDecoder(nn.Module):
         self.output_hypernetworks_mlps = nn.ModuleList(MLP(c, c, c, c // 8) for _ in range(MASKS))
         self.iou_prediction_head = MLP(c, c, c, MASKS)
         self.pred_obj_score_head = MLP(c, c, c, 1)
-        nn.init.constant_(self.pred_obj_score_head.layers[-1].bias, 2.0)  # at first: all is there
+        *_, score_bias = self.pred_obj_score_head.parameters()
+        nn.init.constant_(score_bias, 2.0)  # until training says otherwise, objects are there
 
     def forward(
         self, image: Tensor, image_pos: Tensor, prompt: Tensor, fine: Tensor, middle: Tensor

@@ -32,7 +32,7 @@ def segment_still(
     decoded = model.decode(model.without_memory(features), features, tokens, dense)
     if multimask:
         return decoded.masks[:, 1:], decoded.ious[:, 1:]
-    masks, ious, _ = choose(decoded, ambiguous=False)
+    masks, ious, _ = choose(model.config, decoded, ambiguous=False)
     return masks[:, None], ious[:, None]
 
 

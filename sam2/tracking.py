@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sam2.config import ModelConfig
 from sam2.mask_decoder import Decoded
 from sam2.memory import FrameMemory, Recollection
 from sam2.model import FrameFeatures, Sam2
@@ -84,7 +85,7 @@ def _decode_unprompted(model: Sam2, features: FrameFeatures, image: Tensor) -> F
     batch = image.shape[0]
     tokens = _no_points(model, batch)
     decoded = model.decode(image, features, tokens, model.sam_prompt_encoder.no_mask(batch))
-    return _gate(model, choose(decoded, ambiguous=True), decoded.score)
+    return _gate(model, choose(model.config, decoded, ambiguous=True), decoded.score)
 
 
 def answer_points(
@@ -108,7 +109,7 @@ def answer_points(
     tokens = model.sam_prompt_encoder.encode_points(points, labels)
     decoded = model.decode(image, features, tokens, _dense(model, previous))
     # One click may mean several things; more than that, or a box, is clear.
-    chosen = choose(decoded, ambiguous=prompt.count <= 1)
+    chosen = choose(model.config, decoded, ambiguous=prompt.count <= 1)
     return _single(_gate(model, chosen, decoded.score))
 
 
@@ -123,7 +124,7 @@ def answer_mask(model: Sam2, features: FrameFeatures, prompt: MaskPrompt) -> Fra
     return _single(
         FrameMask(
             mask=low[:, 0],
-            iou=choose(decoded, ambiguous=False)[1],
+            iou=choose(model.config, decoded, ambiguous=False)[1],
             score=torch.where(present, 10.0, -10.0),
             pointer=model.point_at(decoded.tokens[:, 0], present & (decoded.score[:, 0] > 0)),
         )
@@ -151,7 +152,7 @@ def _dense(model: Sam2, logits: Tensor | None) -> Tensor:
     return model.sam_prompt_encoder.encode_masks(logits.clamp(-32, 32)[None, None])
 
 
-def choose(decoded: Decoded, ambiguous: bool) -> tuple[Tensor, Tensor, Tensor]:
+def choose(config: ModelConfig, decoded: Decoded, ambiguous: bool) -> tuple[Tensor, Tensor, Tensor]:
     """The mask, predicted IoU and mask token to go on with: (B, S/4, S/4), (B,), (B, C).
 
     An ambiguous prompt takes the most promising of readings 1 to 3. A clear one takes mask 0, but
@@ -161,11 +162,12 @@ def choose(decoded: Decoded, ambiguous: bool) -> tuple[Tensor, Tensor, Tensor]:
     best = decoded.ious[:, 1:].argmax(dim=1) + 1
     if ambiguous:
         return decoded.masks[rows, best], decoded.ious[rows, best], decoded.tokens[rows, best]
-    best = torch.where(stability(decoded.masks[:, 0]) < 0.98, best, 0)
+    stable = stability(decoded.masks[:, 0], config.stability_offset) >= config.stability_threshold
+    best = torch.where(stable, 0, best)
     return decoded.masks[rows, best], decoded.ious[rows, best], decoded.tokens[:, 0]
 
 
-def stability(masks: Tensor, offset: float = 0.05) -> Tensor:
+def stability(masks: Tensor, offset: float) -> Tensor:
     """How little a mask depends on its threshold: (B, H, W) logits -> (B,), 1 if not at all."""
     inner = (masks > offset).flatten(1).sum(dim=1)
     outer = (masks > -offset).flatten(1).sum(dim=1)

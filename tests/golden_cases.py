@@ -81,7 +81,7 @@ def _compare(key: str, ours: Tensor, theirs: np.ndarray) -> Difference:
     assert mine.shape == theirs.shape, key
     off = np.abs(mine - theirs.astype(np.float32))
     if theirs.dtype == np.float16:
-        off = off - np.abs(np.spacing(theirs)).astype(np.float32) / 2
+        off = off - np.spacing(np.abs(theirs)).astype(np.float32) / 2
     return Difference(kind, float(off.max(initial=0)), TOLERANCES[kind])
 
 

@@ -40,11 +40,11 @@ def compare(truth: Mask, predicted: Mask) -> Score:
 
 def _box(mask: Mask) -> tuple[slice, slice]:
     """What a mask spans, one pixel wider: there its outline lies, and outside it nothing does."""
-    return _span(mask.any(axis=1)), _span(mask.any(axis=0))
+    return _span(mask, axis=0), _span(mask, axis=1)
 
 
-def _span(line: Mask) -> slice:
-    inside = np.flatnonzero(line)
+def _span(mask: Mask, axis: int) -> slice:
+    inside = np.flatnonzero(mask.any(axis=1 - axis))
     return slice(max(inside[0] - 1, 0), inside[-1] + 2) if len(inside) else slice(0)
 
 
@@ -80,7 +80,7 @@ def _dilated(mask: Mask, reach: int) -> Mask:
     """Grown by the disk x² + y² <= reach², which is laid row by row, its narrow ends first."""
     grown = np.zeros_like(mask)
     row, width = mask.copy(), 0  # the mask grown by `width` to the left and to the right
-    for dy in range(reach, -1, -1):
+    for dy in range(min(reach, len(mask) - 1), -1, -1):
         while width < isqrt(reach**2 - dy**2):
             width += 1
             row[:, width:] |= mask[:, :-width]

@@ -1,0 +1,87 @@
+"""Options that several commands share, and how their errors reach a person."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipeline.clip import one_video
+from pipeline.config import ConfigError
+from pipeline.manifest import Direction, ManifestError, VideoEntry, read_manifest
+from pipeline.plan import PlanError
+from pipeline.record import RecordError
+from pipeline.storage import StorageError
+from sam2.checkpoint import CheckpointError
+from sam2.config import UnknownModelError
+
+DONE, SOME_FAILED, WRONG_INPUT = 0, 1, 2
+
+Manifest = Annotated[str | None, typer.Option(help="A .jsonl or .parquet file of videos.")]
+Clip = Annotated[str | None, typer.Option("--video", help="One video, instead of a manifest.")]
+Boxes = Annotated[
+    list[str] | None, typer.Option("--box", help="FRAME:X1,Y1,X2,Y2 of a new object.")
+]
+Points = Annotated[
+    list[str] | None, typer.Option("--point", help="FRAME:X,Y,LABEL; label 1 is on the object.")
+]
+Way = Annotated[str, typer.Option("--direction", help="forward, reverse or both.")]
+Frames = Annotated[str | None, typer.Option(help="FIRST:STOP, the part of --video to look at.")]
+Model = Annotated[str | None, typer.Option(help="nano, sam2.1-tiny, … (see DESIGN).")]
+Checkpoint = Annotated[str | None, typer.Option(help="A .pt or .safetensors path or URI.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value, such as cluster.actors=2.")
+]
+
+_WRONG = (
+    CheckpointError,
+    ConfigError,
+    ManifestError,
+    PlanError,
+    RecordError,
+    StorageError,
+    UnknownModelError,
+)
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Ends the command with WRONG_INPUT and a readable message where the input is to blame."""
+    try:
+        yield
+    except _WRONG as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(WRONG_INPUT) from error
+
+
+def wanted(
+    manifest: str | None,
+    video: str | None,
+    boxes: list[str] | None,
+    points: list[str] | None,
+    direction: str,
+    frames: str | None,
+) -> list[VideoEntry]:
+    """The videos that --manifest lists, or the one that --video, --box and --point describe."""
+    if (manifest is None) == (video is None):
+        raise ConfigError("give either --manifest FILE or --video CLIP")
+    if manifest is not None:
+        if boxes or points or frames:
+            raise ConfigError("--box, --point and --frames go with --video, not with --manifest")
+        return read_manifest(manifest)
+    assert video is not None
+    try:
+        entry = one_video(video, boxes or (), points or (), _direction(direction))
+        window = tuple(map(int, frames.split(":"))) if frames else None
+        return [VideoEntry.model_validate(entry.model_dump() | {"frames": window})]
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _direction(name: str) -> Direction:
+    if name in ("forward", "reverse", "both"):
+        return name  # type: ignore[return-value]  # it is one of the three
+    raise ConfigError(f"--direction is forward, reverse or both, not '{name}'")

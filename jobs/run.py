@@ -1,0 +1,55 @@
+"""Labels the videos of a manifest, or one clip: one masklet row per object, as Parquet.
+
+ray job submit --working-dir . -- python -m jobs.run --manifest videos.jsonl --out s3://bucket/out
+"""
+
+from typing import Annotated
+
+import typer
+from rich import print
+from rich.markup import escape
+
+from jobs import options
+from pipeline.config import load_config
+from pipeline.run import Summary
+from pipeline.run import run as run_pipeline
+
+_SHOWN = 10
+
+
+def run(
+    out: Annotated[str, typer.Option(help="A folder or URI for the results.")],
+    manifest: options.Manifest = None,
+    video: options.Clip = None,
+    box: options.Boxes = None,
+    point: options.Points = None,
+    direction: options.Way = "forward",
+    frames: options.Frames = None,
+    model: options.Model = None,
+    checkpoint: options.Checkpoint = None,
+    config: options.ConfigFile = None,
+    setting: options.Settings = None,
+) -> None:
+    """Track every object through its video; exit code 1 if some failed, 2 if the input is wrong."""
+    with options.told():
+        entries = options.wanted(manifest, video, box, point, direction, frames)
+        overrides = {"model": model, "checkpoint": checkpoint}
+        summary = run_pipeline(entries, out, load_config(config, setting or (), overrides))
+    _tell(summary, out)
+    raise typer.Exit(options.SOME_FAILED if summary.failed else options.DONE)
+
+
+def _tell(summary: Summary, out: str) -> None:
+    counts = dict(summary.counts)
+    frames = counts.pop("object_frames", 0)
+    parts = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    print(f"run {summary.run_id}: {parts}; {frames} object-frames")
+    for problem in summary.problems[:_SHOWN]:
+        print(f"  {escape(problem)}")
+    if len(summary.problems) > _SHOWN:
+        print(f"  … and {len(summary.problems) - _SHOWN} more, in the column 'error'")
+    print(f"masklets: {escape(out.rstrip('/'))}/masklets")
+
+
+if __name__ == "__main__":
+    typer.run(run)

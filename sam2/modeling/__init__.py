@@ -1,0 +1,1 @@
+"""The published names of the parts below the predictors."""

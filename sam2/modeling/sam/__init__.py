@@ -1,0 +1,1 @@
+"""Prompt encoder and mask decoder, in the call forms of the published package."""
