@@ -80,7 +80,7 @@ def boxes_around(masks: Tensor) -> Tensor:
 
 
 def _extent(line: Tensor) -> tuple[Tensor, Tensor]:
-    """Index of the first and the last True of lines (..., N): twice (...), 0 where there is none."""
+    """Index of the first and the last True of lines (..., N): twice (...), 0 if there is none."""
     if not line.numel():
         return (line.new_zeros(line.shape[:-1], dtype=torch.int64),) * 2
     first = line.to(torch.uint8).argmax(dim=-1)

@@ -5,17 +5,19 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-_MEAN = (0.485, 0.456, 0.406)
-_STD = (0.229, 0.224, 0.225)
+Colour = tuple[float, float, float]  # red, green, blue
+
+MEAN: Colour = (0.485, 0.456, 0.406)
+STD: Colour = (0.229, 0.224, 0.225)
 
 
-def normalise(images: Tensor) -> Tensor:
+def normalise(images: Tensor, mean: Colour = MEAN, deviation: Colour = STD) -> Tensor:
     """RGB (N, 3, S, S), uint8 or float in 0..1 -> float32 of about zero mean and unit deviation."""
     if images.dtype == torch.uint8:
         images = images.to(torch.float32) / 255
-    mean = torch.tensor(_MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(_STD, device=images.device).view(3, 1, 1)
-    return (images - mean) / std
+    middle = torch.tensor(mean, device=images.device).view(3, 1, 1)
+    spread = torch.tensor(deviation, device=images.device).view(3, 1, 1)
+    return (images - middle) / spread
 
 
 def from_video_picture(picture: Image.Image, size: int) -> Tensor:
@@ -29,6 +31,10 @@ def from_video_picture(picture: Image.Image, size: int) -> Tensor:
 
 
 def from_still(image: Tensor, size: int) -> Tensor:
-    """One still picture, uint8 (3, H, W) -> float (3, S, S) in 0..1: bilinear, antialiased."""
-    image = image.to(torch.float32)[None] / 255
+    """One still picture (3, H, W), uint8 or float in 0..1 -> float (3, S, S) in 0..1.
+
+    Bilinear and antialiased; nothing is rounded on the way.
+    """
+    scale = 255 if image.dtype == torch.uint8 else 1
+    image = image.to(torch.float32)[None] / scale
     return F.interpolate(image, size=(size, size), mode="bilinear", antialias=True)[0]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
+import torch
 from torch import Tensor
 
 
@@ -28,6 +29,10 @@ class Recollection:
     def shape(self) -> tuple[int, int]:
         """Recollections of one shape can be read in one batch."""
         return len(self.maps), len(self.pointers)
+
+    def to(self, device: torch.device) -> Self:
+        """The same with its maps on this device; pointers are small and never leave the model's."""
+        return replace(self, maps=tuple(m.to(device) for m in self.maps))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +64,17 @@ class MemoryBank:
             tracked = tuple(m for m in tracked if abs(m.frame - memory.frame) < reach)
         return replace(self, tracked=tracked)
 
+    def recent(self, history: int, reach: int) -> Self:
+        """The bank with its `history` newest tracked frames, and those near a prompted frame.
+
+        A walk starts from a prompted frame or goes on where the last one ended; with the pointer
+        span less one as `reach`, either finds all that it reads.
+        """
+        old = self.tracked[: max(len(self.tracked) - history, 0)]
+        starts = [m.frame for m in self.prompted]
+        near = tuple(m for m in old if any(abs(m.frame - start) <= reach for start in starts))
+        return replace(self, tracked=(*near, *self.tracked[len(old) :]))
+
     def forget(self, frame: int) -> Self:
         """The bank without anything of `frame`."""
         return replace(
@@ -68,26 +84,45 @@ class MemoryBank:
         )
 
     def recall(
-        self, frame: int, span: int, pointer_span: int, reverse: bool = False
+        self,
+        frame: int,
+        span: int,
+        pointer_span: int,
+        reverse: bool = False,
+        most_prompted: int = -1,
     ) -> Recollection:
         """What `frame` reads of this bank, walking forwards or in reverse.
 
         Maps: every prompted frame, past and future, then those of the `span` frames walked through
         last, oldest first; gaps are left out. Pointers: prompted frames not ahead, then tracked
-        frames less than `pointer_span` away, nearest first.
+        frames less than `pointer_span` away, nearest first. Of more than `most_prompted` prompted
+        frames (-1: no limit) the farther ones count as tracked.
         """
         sign = -1 if reverse else 1
-        behind = {sign * (frame - m.frame): m for m in self.tracked}  # by distance walked
+        prompted = self._nearest_prompted(frame, most_prompted)
+        others = (m for m in self.prompted if m not in prompted)
+        behind = {sign * (frame - m.frame): m for m in (*others, *self.tracked)}  # by distance
         recent = [(age, behind[age]) for age in range(span, 0, -1) if age in behind]
-        pointed = [(sign * (frame - m.frame), m) for m in self.prompted]
+        pointed = [(sign * (frame - m.frame), m) for m in prompted]
         pointed = [(distance, m) for distance, m in pointed if distance >= 0]
         pointed += [(d, behind[d]) for d in range(1, pointer_span) if d in behind]
         return Recollection(
-            maps=tuple(m.features for m in (*self.prompted, *(m for _, m in recent))),
-            ages=(0,) * len(self.prompted) + tuple(age for age, _ in recent),
+            maps=tuple(m.features for m in (*prompted, *(m for _, m in recent))),
+            ages=(0,) * len(prompted) + tuple(age for age, _ in recent),
             pointers=tuple(m.pointer for _, m in pointed),
             distances=tuple(distance for distance, _ in pointed),
         )
+
+    def _nearest_prompted(self, frame: int, most: int) -> tuple[FrameMemory, ...]:
+        """The nearest prompted frames: one before, one at or after, then whichever is nearer."""
+        if not 0 < most < len(self.prompted):
+            return self.prompted
+        nearest = sorted(self.prompted, key=lambda m: abs(m.frame - frame))
+        before = [m for m in nearest if m.frame < frame]
+        after = [m for m in nearest if m.frame >= frame]
+        first = [*before[:1], *after[:1]]
+        chosen = [*first, *(m for m in nearest if m not in first)][:most]
+        return tuple(m for m in self.prompted if m in chosen)
 
 
 def _with(memories: tuple[FrameMemory, ...], memory: FrameMemory) -> tuple[FrameMemory, ...]:

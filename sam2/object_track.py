@@ -33,7 +33,9 @@ class Walks:
 
     def at(self, frame: int) -> bool | None:
         """Whether `frame` was last walked in reverse; None if it was not walked."""
-        newest = (reverse for first, last, reverse in reversed(self.spans) if first <= frame <= last)
+        newest = (
+            reverse for first, last, reverse in reversed(self.spans) if first <= frame <= last
+        )
         return next(newest, None)
 
     def to(self, frame: int, reverse: bool) -> "Walks":
@@ -70,10 +72,14 @@ class Track:
         return answer.found if answer else self.found.get(frame)
 
     @property
+    def conditioning(self) -> set[int]:
+        """The conditioning frames that are remembered already."""
+        return {m.frame for m in self.bank.prompted}
+
+    @property
     def prompted(self) -> set[int]:
-        """The conditioning frames."""
-        pending = {frame for frame, a in self.answers.items() if a.conditioning}
-        return pending | {m.frame for m in self.bank.prompted}
+        """The conditioning frames, those with an answer not remembered yet among them."""
+        return self.conditioning | {frame for frame, a in self.answers.items() if a.conditioning}
 
     def joined(self, frame: int, prompt: Prompt) -> Prompt:
         """The prompt together with the points given for this frame before."""

@@ -4,17 +4,20 @@ This is what a person at a screen needs, and it behaves as the published video p
 prompt is answered at once, and its memory is made when propagation starts.
 """
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sam2.memory import FrameMemory, MemoryBank
+from sam2.components import fill_holes_in_mask_scores
+from sam2.memory import FrameMemory
 from sam2.model import FrameFeatures, Sam2
-from sam2.prompts import MaskPrompt, PointPrompt, Prompt
+from sam2.object_track import Answer, Track
+from sam2.prompts import MaskPrompt, Prompt
 from sam2.tracking import (
     ABSENT,
     FrameMask,
@@ -30,62 +33,45 @@ class SessionError(ValueError):
     """A call that cannot be answered; the session stays as it was."""
 
 
-class Frames(Protocol):
-    """The frames of a video, ready for the model."""
+class NoSuchFrameError(SessionError, IndexError):
+    """A frame that the video does not have."""
 
-    def __len__(self) -> int: ...
+
+class NoPromptError(SessionError, RuntimeError):
+    """Nothing is known of an object, so it cannot be followed."""
+
+
+class EndOfVideoError(NoSuchFrameError):
+    """A frame after the last one of a stream, whose length nobody knew before."""
+
+
+class Frames(Protocol):
+    """The frames of a video, ready for the model. They have a length too, except for a stream."""
 
     def __getitem__(self, index: int, /) -> Tensor:
         """Frame `index`, normalised: (3, S, S)."""
         ...
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Answer:
-    """A prompt's answer whose memory is not made yet."""
-
-    found: FrameMask
-    conditioning: bool  # a frame to be remembered for good, not as one tracked frame of many
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Track:
-    """All that a session knows of one object."""
-
-    prompts: Mapping[int, Prompt] = field(default_factory=dict)
-    answers: Mapping[int, Answer] = field(default_factory=dict)
-    found: Mapping[int, FrameMask] = field(default_factory=dict)
-    walked: Mapping[int, bool] = field(default_factory=dict)  # frame -> whether in reverse
-    bank: MemoryBank = field(default_factory=MemoryBank)
-
-    def at(self, frame: int) -> FrameMask | None:
-        """The newest mask on `frame`, if there is one."""
-        answer = self.answers.get(frame)
-        return answer.found if answer else self.found.get(frame)
-
-    @property
-    def prompted(self) -> set[int]:
-        """The conditioning frames."""
-        pending = {frame for frame, a in self.answers.items() if a.conditioning}
-        return pending | {m.frame for m in self.bank.prompted}
-
-
+@dataclass(eq=False)
 class Session:
-    """Objects of one video, prompted and tracked interactively."""
+    """Objects of one video, prompted and tracked interactively. Settings may change at any time."""
 
-    def __init__(
-        self,
-        model: Sam2,
-        frames: Frames,
-        frame_size: tuple[int, int],
-        corrections_condition: bool = False,
-    ) -> None:
-        self.model = model
-        self.frames = frames
-        self.frame_size = frame_size  # height, width of the video
-        self.corrections_condition = corrections_condition
+    model: Sam2
+    frames: Frames
+    frame_size: tuple[int, int]  # height, width of the video
+    corrections_condition: bool = False  # a prompt on a tracked frame conditions, as others do
+    most_prompted: int = -1  # prompted frames read at once; -1: all
+    hole_area: int = 0  # holes of at most so many low-resolution pixels are filled
+    exclusive: bool = False  # at each pixel of the logits given back, one object at most is present
+    history: int | None = None  # newest tracked frames kept of each object, at least; None: all
+    storage: torch.device | None = None  # where memories and masks are kept; None: with the model
+
+    def __post_init__(self) -> None:
+        # How many frames there are; None for a stream.
+        self.length = len(self.frames) if isinstance(self.frames, Sized) else None
         self.tracks: dict[Hashable, Track] = {}
-        self._encoded: tuple[int, FrameFeatures] | None = None
+        self.features: dict[int, FrameFeatures] = {}  # of the frame encoded last
 
     @torch.inference_mode()
     def prompt(
@@ -95,38 +81,32 @@ class Session:
 
         `extend` adds the points to those given for this frame before, instead of replacing them.
         """
-        if not 0 <= frame < len(self.frames):
-            raise SessionError(
-                f"Frame {frame} is not in the video: it has {len(self.frames)} frames."
-            )
+        self._require(frame)
         known = self.tracks.get(object_id, Track())
-        before = known.prompts.get(frame)
-        if extend and isinstance(before, PointPrompt) and isinstance(prompt, PointPrompt):
-            prompt = before.extended(prompt)
+        prompt = known.joined(frame, prompt) if extend else prompt
         answer = Answer(
             found=self._answer(known, frame, prompt),
-            conditioning=frame not in known.walked or self.corrections_condition,
+            conditioning=known.walked.at(frame) is None or self.corrections_condition,
         )
-        self.tracks[object_id] = replace(
-            known,
-            prompts={**known.prompts, frame: prompt},
-            answers={**known.answers, frame: answer},
-        )
-        return self._logits({i: t.at(frame) for i, t in self.tracks.items()})
+        self.tracks[object_id] = known.answered(frame, prompt, answer)
+        return self.logits(frame)
 
-    def _answer(self, known: Track, frame: int, prompt: Prompt) -> FrameMask:
-        features = self._encode(frame)
-        if isinstance(prompt, MaskPrompt):
-            return answer_mask(self.model, features, prompt)
-        previous = known.at(frame)
-        return answer_points(
-            self.model,
-            features,
-            prompt,
-            self.frame_size,
-            memory=self._step(known, frame, known.walked[frame]) if frame in known.walked else None,
-            previous=previous.mask if previous else None,
-        )
+    def clear_prompt(self, object_id: Hashable, frame: int) -> None:
+        """Takes back what was said of an object on `frame`; a new object is then known by name."""
+        self.tracks[object_id] = self.tracks.get(object_id, Track()).without_prompt(frame)
+
+    def remove(self, object_id: Hashable) -> None:
+        """Forgets an object; the others do not notice."""
+        del self.tracks[object_id]
+
+    def reset(self) -> None:
+        """Forgets all objects."""
+        self.tracks.clear()
+
+    @torch.inference_mode()
+    def logits(self, frame: int) -> Tensor:
+        """The newest logits of all objects on `frame`, ABSENT where there are none: (N, H, W)."""
+        return self._logits([t.at(frame) for t in self.tracks.values()])
 
     def propagate(
         self, start: int | None = None, max_frames: int | None = None, reverse: bool = False
@@ -137,73 +117,150 @@ class Session:
         first. A conditioning frame gives back the answer to its prompt; others are tracked.
         """
         self.remember_answers()
+        objects = list(self.tracks)
         for frame in self._walk(start, max_frames, reverse):
-            yield frame, self._visit(frame, reverse)
+            try:
+                logits = self._visit(objects, frame, reverse)
+            except EndOfVideoError:
+                return
+            yield frame, logits
 
     @torch.inference_mode()
     def remember_answers(self) -> None:
         """Makes the memories of all prompts answered since the last propagation."""
-        if not any(t.prompted for t in self.tracks.values()):
-            raise SessionError("There is nothing to propagate: prompt an object on a frame first.")
+        if not self.tracks:
+            raise NoPromptError("There is nothing to follow: prompt an object on a frame first.")
+        if blank := [i for i, t in self.tracks.items() if not t.prompted]:
+            raise NoPromptError(
+                f"Object {blank[0]!r} has no prompt left: prompt it on a frame, or remove it."
+            )
         for object_id, known in self.tracks.items():
             for frame, answer in sorted(known.answers.items()):
                 known = self._remember(known, frame, answer)
             self.tracks[object_id] = replace(known, answers={})
 
-    def _remember(self, known: Track, frame: int, answer: Answer) -> Track:
-        prompted = any(m.frame == frame for m in known.bank.prompted)
-        if prompted and not answer.conditioning:
-            return known  # as published: a correction does not displace a conditioning memory
-        memory = memorize_prompted(self.model, self._encode(frame), frame, answer.found)
-        remember = known.bank.remember_prompted if answer.conditioning else known.bank.remember
-        return replace(known, bank=remember(memory), found={**known.found, frame: answer.found})
+    def _require(self, frame: int) -> None:
+        """A NoSuchFrameError unless the video has this frame."""
+        if frame < 0 or (self.length is not None and frame >= self.length):
+            last = "" if self.length is None else f" to {self.length - 1}"
+            raise NoSuchFrameError(f"There is no frame {frame}: the video has frames 0{last}.")
 
-    def _walk(self, start: int | None, max_frames: int | None, reverse: bool) -> Sequence[int]:
+    def _answer(self, known: Track, frame: int, prompt: Prompt) -> FrameMask:
+        features = self._encode(frame)
+        if isinstance(prompt, MaskPrompt):
+            found = answer_mask(self.model, features, prompt)
+        else:
+            walked, previous = known.walked.at(frame), known.at(frame)
+            found = answer_points(
+                self.model,
+                features,
+                prompt,
+                self.frame_size,
+                memory=None if walked is None else self._step(known, frame, walked),
+                previous=previous.mask.to(self.model.device) if previous else None,
+            )
+        return self._kept([found])[0]
+
+    def _remember(self, known: Track, frame: int, answer: Answer) -> Track:
+        if frame in known.conditioning and not answer.conditioning:
+            return known  # as published: a correction does not displace a conditioning memory
+        mask = answer.found.mask.to(self.model.device)
+        found = replace(answer.found, mask=mask)
+        memory = memorize_prompted(self.model, self._encode(frame), frame, found)
+        memory = replace(memory, features=memory.features.to(self._storage))
+        return known.remembering(memory, answer.found, answer.conditioning)
+
+    def _walk(self, start: int | None, max_frames: int | None, reverse: bool) -> Iterable[int]:
         if start is None:
-            start = min(min(t.prompted) for t in self.tracks.values() if t.prompted)
-        end = len(self.frames) - 1
-        steps = end if max_frames is None else max_frames
-        if not reverse:
-            return range(start, min(start + steps, end) + 1)
-        return range(start, max(start - steps, 0) - 1, -1) if start > 0 else range(0)
+            start = min(min(t.prompted) for t in self.tracks.values())
+        if start < 0:
+            self._require(start)
+        if reverse:
+            first = 0 if max_frames is None else max(start - max_frames, 0)
+            return range(start, first - 1, -1) if start > 0 else range(0)
+        ends = [self.length, None if max_frames is None else start + max_frames + 1]
+        known = [end for end in ends if end is not None]
+        return range(start, min(known)) if known else count(start)
 
     @torch.inference_mode()
-    def _visit(self, frame: int, reverse: bool) -> Tensor:
-        unknown = {
-            object_id: self._step(known, frame, reverse)
-            for object_id, known in self.tracks.items()
-            if all(m.frame != frame for m in known.bank.prompted)
-        }
-        tracked = track(self.model, self._encode(frame), list(unknown.values())) if unknown else []
-        for object_id, (found, features) in zip(unknown, tracked, strict=True):
-            known = self.tracks[object_id]
-            memory = FrameMemory(frame, features, found.pointer)
-            self.tracks[object_id] = replace(
-                known, bank=known.bank.remember(memory), found={**known.found, frame: found}
-            )
-        for object_id, known in self.tracks.items():
-            self.tracks[object_id] = replace(known, walked={**known.walked, frame: reverse})
-        return self._logits({i: t.found.get(frame) for i, t in self.tracks.items()})
+    def _visit(self, objects: Sequence[Hashable], frame: int, reverse: bool) -> Tensor:
+        """Follows these objects to `frame` -> their logits (objects, H, W)."""
+        known = {i: self.tracks[i] for i in objects if i in self.tracks}
+        unknown = {i: t for i, t in known.items() if frame not in t.conditioning}
+        known |= self._follow(unknown, frame, reverse)
+        span = self._pointer_span
+        for object_id, followed in known.items():
+            followed = replace(followed, walked=followed.walked.to(frame, reverse))
+            if self.history is not None:
+                followed = followed.recent(max(self.history, span), reach=span - 1)
+            self.tracks[object_id] = followed
+        return self._logits([t.found.get(frame) if (t := known.get(i)) else None for i in objects])
+
+    def _follow(
+        self, tracks: Mapping[Hashable, Track], frame: int, reverse: bool
+    ) -> dict[Hashable, Track]:
+        """The objects after one more tracked frame."""
+        if not tracks:
+            return {}
+        steps = [self._step(t, frame, reverse) for t in tracks.values()]
+        masks, memories = zip(*track(self.model, self._encode(frame), steps), strict=True)
+        after = {}
+        for (object_id, known), found, features in zip(
+            tracks.items(), self._kept(masks), memories, strict=True
+        ):
+            memory = FrameMemory(frame, self._owned(features), found.pointer)
+            after[object_id] = known.remembering(memory, found, conditioning=False)
+        return after
 
     def _step(self, known: Track, frame: int, reverse: bool) -> Step:
-        config = self.model.config
-        span = min(config.pointer_span, len(self.frames))
-        return Step(0, known.bank.recall(frame, config.memory_span, span, reverse), span)
+        memory_span, span = self.model.config.memory_span, self._pointer_span
+        recalled = known.bank.recall(frame, memory_span, span, reverse, self.most_prompted)
+        return Step(0, recalled.to(self.model.device), span)
 
     def _encode(self, frame: int) -> FrameFeatures:
-        if self._encoded is None or self._encoded[0] != frame:
+        if frame not in self.features:
             image = self.frames[frame].to(self.model.device)
-            self._encoded = (frame, self.model.encode(image[None]))
-        return self._encoded[1]
+            self.features.clear()
+            self.features[frame] = self.model.encode(image[None])
+        return self.features[frame]
 
-    def _logits(self, found: Mapping[Hashable, FrameMask | None]) -> Tensor:
+    def _kept(self, found: Sequence[FrameMask]) -> list[FrameMask]:
+        """The masks as they are stored."""
+        masks = torch.stack([f.mask for f in found])[:, None]
+        if self.hole_area > 0:
+            masks = fill_holes_in_mask_scores(masks, self.hole_area)
+        return [
+            replace(f, mask=self._owned(mask)) for f, mask in zip(found, masks[:, 0], strict=True)
+        ]
+
+    def _owned(self, row: Tensor) -> Tensor:
+        """One object's row of a batch by itself: it can be dropped before the others are."""
+        return row.to(self._storage, copy=True)
+
+    @property
+    def _storage(self) -> torch.device:
+        return self.storage or self.model.device
+
+    @property
+    def _pointer_span(self) -> int:
+        span = self.model.config.pointer_span
+        return span if self.length is None else min(span, self.length)
+
+    def _logits(self, found: Sequence[FrameMask | None]) -> Tensor:
         """Logits at the video's size, ABSENT where an object has no mask: (objects, H, W)."""
-        side = self.model.config.mask_size
-        nothing = torch.full((side, side), ABSENT, device=self.model.device)
-        masks = torch.stack([f.mask if f else nothing for f in found.values()])
-        return upscale(masks, self.frame_size)
+        side, device = self.model.config.mask_size, self.model.device
+        nothing = torch.full((side, side), ABSENT, device=device)
+        masks = torch.stack([f.mask.to(device) if f else nothing for f in found])
+        logits = upscale(masks, self.frame_size)
+        return strongest_only(logits) if self.exclusive else logits
 
 
 def upscale(masks: Tensor, frame_size: tuple[int, int]) -> Tensor:
     """Low-resolution logits (B, S/4, S/4) -> logits at the picture's size (B, H, W)."""
     return F.interpolate(masks[:, None], size=frame_size, mode="bilinear")[:, 0]
+
+
+def strongest_only(logits: Tensor) -> Tensor:
+    """Logits (objects, H, W), at most -10 at each pixel for all objects but the strongest there."""
+    objects = torch.arange(len(logits), device=logits.device)[:, None, None]
+    return torch.where(logits.argmax(dim=0) == objects, logits, logits.clamp(max=-10))

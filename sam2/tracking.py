@@ -179,7 +179,7 @@ def _gate(model: Sam2, chosen: tuple[Tensor, Tensor, Tensor], score: Tensor) -> 
     mask, iou, token = chosen
     present = score[:, 0] > 0
     return FrameMask(
-        mask=torch.where(present[:, None, None], mask, ABSENT),
+        mask=torch.where(present[:, None, None], mask.float(), ABSENT),
         iou=iou,
         score=score[:, 0],
         pointer=model.point_at(token, present),

@@ -5,6 +5,7 @@ import json
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,11 +15,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
 from sam2.config import model_config
 from sam2.images import from_still, from_video_picture, normalise
 from sam2.layers import as_map
 from sam2.model import Sam2
+from sam2.modeling.sam2_base import SAM2Base
 from sam2.prompts import MaskPrompt, PointPrompt
+from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.session import Session, Track, upscale
 from sam2.stills import segment_still, stack_prompts
 
@@ -26,6 +30,8 @@ from sam2.stills import segment_still, stack_prompts
 TOLERANCES = {"low": 1e-3, "full": 1e-3, "low4": 1e-3, "score": 3e-4, "ptr": 3e-4, "iou": 5e-5}
 TOLERANCES |= {"embed_slice": 1e-3, "highres0_slice": 1e-3, "highres1_slice": 1e-3}
 TOLERANCES |= {"input_slice": 1e-5}
+TOLERANCES |= {"bbox_xywh": 1e-3, "crop_xywh": 1e-3, "points": 1e-3, "area": 1}
+TOLERANCES |= {"predicted_iou": 5e-5, "stability": 1e-3}  # one pixel of a thousand
 DIFFERING_PIXELS = 10  # of one array: a handful, where logits are zero but for rounding
 
 
@@ -42,7 +48,7 @@ class Difference:
         return self.largest <= self.tolerance
 
 
-def case_names(shared: Path, kinds: tuple[str, ...] = ("image", "video")) -> list[str]:
+def case_names(shared: Path, kinds: tuple[str, ...] = ("amg", "image", "video")) -> list[str]:
     return sorted(
         p.stem for p in (shared / "golden" / "cases").glob("*.json") if p.stem.startswith(kinds)
     )
@@ -55,8 +61,12 @@ def run_case(shared: Path, name: str) -> list[Difference]:
     model = _model(golden, case)
     differences: dict[str, Difference] = {}
     with np.load(golden / "cases" / f"{name}.npz") as arrays, torch.inference_mode():
-        run = _still_arrays if case["kind"] == "image" else _video_arrays
-        for key, ours in run(golden, case, model):
+        ways = {
+            "amg": [_automatic_arrays],
+            "image": [_still_arrays, _predictor_arrays],
+            "video": [_video_arrays],
+        }[case["kind"]]
+        for key, ours in chain.from_iterable(way(golden, case, model) for way in ways):
             difference = _compare(key, ours, arrays[key])
             worst = differences.get(difference.array, difference)
             differences[difference.array] = max(
@@ -123,20 +133,19 @@ def _points(step: Mapping[str, Any]) -> PointPrompt:
     return PointPrompt(points, tuple(step.get("labels") or ()), tuple(box) if box else None)
 
 
+def _picture(golden: Path, case: Mapping[str, Any]) -> np.ndarray:
+    clip = case["clip"]
+    make_frame = _module(golden / "frames.py").make_frame
+    return make_frame(clip["frame"], clip["height"], clip["width"], clip["seed"])
+
+
 # ---- stills
 
 
 def _still_arrays(
     golden: Path, case: Mapping[str, Any], model: Sam2
 ) -> Iterator[tuple[str, Tensor]]:
-    picture = torch.from_numpy(
-        _module(golden / "frames.py").make_frame(
-            case["clip"]["frame"],
-            case["clip"]["height"],
-            case["clip"]["width"],
-            case["clip"]["seed"],
-        )
-    )
+    picture = torch.from_numpy(_picture(golden, case))
     height, width = picture.shape[:2]
     image = normalise(from_still(picture.permute(2, 0, 1), model.config.image_size)[None])
     features = model.encode(image)
@@ -174,6 +183,57 @@ def _still_prompts(step: Mapping[str, Any]) -> list[PointPrompt]:
         pairs = zip(step["points"], step["labels"], strict=True)
         return [_points({"points": points, "labels": labels}) for points, labels in pairs]
     return [_points(step)] if step.get("box") or step.get("points") else []
+
+
+# ---- stills, through the published face
+
+
+def _published(model: Sam2) -> SAM2Base:
+    published = SAM2Base(model.config)
+    published.load_state_dict(model.state_dict(), strict=True)
+    return published.eval()
+
+
+def _predictor_arrays(
+    golden: Path, case: Mapping[str, Any], model: Sam2
+) -> Iterator[tuple[str, Tensor]]:
+    predictor = SAM2ImagePredictor(_published(model))
+    predictor.set_image(_picture(golden, case))
+    returned: list[np.ndarray] = []
+    for number, step in enumerate(case["steps"]):
+        source = step.get("mask_from")
+        masks, ious, low = predictor.predict(
+            point_coords=step.get("points"),
+            point_labels=step.get("labels"),
+            box=step.get("box"),
+            mask_input=returned[source["step"]][source["index"]][None] if source else None,
+            multimask_output=step["multimask"],
+        )
+        returned.append(low)
+        yield f"s{number}_low", torch.from_numpy(low[:, :, ::2, ::2] if low.ndim == 4 else low)
+        yield f"s{number}_iou", torch.from_numpy(ious)
+        yield f"s{number}_maskbits", torch.from_numpy(masks > 0)
+
+
+def _automatic_arrays(
+    golden: Path, case: Mapping[str, Any], model: Sam2
+) -> Iterator[tuple[str, Tensor]]:
+    published = _published(model)
+    for number, step in enumerate(case["steps"]):
+        generator = SAM2AutomaticMaskGenerator(published, **step["settings"])
+        found = generator.generate(_picture(golden, case))
+        columns = {
+            "bbox_xywh": "bbox",
+            "area": "area",
+            "predicted_iou": "predicted_iou",
+            "stability": "stability_score",
+            "crop_xywh": "crop_box",
+        }
+        for array, key in columns.items():
+            yield f"s{number}_{array}", torch.tensor([mask[key] for mask in found])
+        yield f"s{number}_points", torch.tensor([mask["point_coords"][0] for mask in found])
+        masks = np.stack([mask["segmentation"] for mask in found[:24]])
+        yield f"s{number}_maskbits", torch.from_numpy(masks)
 
 
 # ---- videos

@@ -16,18 +16,19 @@ _LEFT, _TOP, _RIGHT, _BOTTOM = 52, 36, 20, 34  # between a panel's edge and its 
 def plot(scores: Scores) -> Image.Image:
     """The panels in rows, below a line with the mean."""
     font = ImageFont.load_default(15)
-    rows = -(-len(scores.objects) // _COLUMNS)
-    image = Image.new("RGB", (_COLUMNS * _WIDTH, 48 + rows * _HEIGHT), _BACKGROUND)
+    columns = min(_COLUMNS, len(scores.objects))
+    rows = -(-len(scores.objects) // columns)
+    image = Image.new("RGB", (columns * _WIDTH, 48 + rows * _HEIGHT), _BACKGROUND)
     draw = ImageDraw.Draw(image)
     mean = scores.mean
-    title = f"mean of {len(scores.objects)} objects:   J&F {mean.jf:.4f}"
+    title = f"mean:   J&F {mean.jf:.4f}"
     draw.text((_LEFT, 26), title, _INK, font, "lm")
     x = _LEFT + draw.textlength(title, font)
     for text, colour in ((f"J {mean.j:.4f}", _J), (f"F {mean.f:.4f}", _F)):
         draw.text((x + 30, 26), text, colour, font, "lm")
         x += 30 + draw.textlength(text, font)
     for i, each in enumerate(scores.objects):
-        _Panel(draw, i % _COLUMNS * _WIDTH, 48 + i // _COLUMNS * _HEIGHT, each).paint()
+        _Panel(draw, i % columns * _WIDTH, 48 + i // columns * _HEIGHT, each).paint()
     return image
 
 

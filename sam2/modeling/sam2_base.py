@@ -19,12 +19,12 @@ NO_OBJ_SCORE = ABSENT
 class Settings:
     """How a model is used, as far as it is not part of what the model is (`ModelConfig`).
 
-    Names and defaults are the published ones; each becomes an attribute of the model.
+    The names are the published ones; each becomes an attribute of the model.
     """
 
     fill_hole_area: int = 0  # holes of at most so many low-resolution pixels are filled, in videos
     non_overlap_masks: bool = False  # at each pixel of a video only the strongest object is shown
-    binarize_mask_from_pts_for_mem_enc: bool = False  # the mask of a prompted frame is certain
+    binarize_mask_from_pts_for_mem_enc: bool = True  # the mask of a prompted frame is certain
     add_all_frames_to_correct_as_cond: bool = False  # corrections make conditioning frames
     clear_non_cond_mem_around_input: bool = False
     max_cond_frames_in_attn: int = -1  # prompted frames read at once; -1: all

@@ -1,0 +1,47 @@
+"""Settings: where they come from, and how wrong ones are told."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import ConfigError, RunConfig, load_config
+
+
+def test_a_setting_overrides_the_file_and_the_file_the_default(tmp_path: Path) -> None:
+    file = tmp_path / "run.yaml"
+    file.write_text("model: sam2.1-tiny\nmax_batch: 4\ncluster:\n  actors: 3\n")
+
+    config = load_config(file, ["max_batch=8", "cluster.threads=2"], {"checkpoint": "x.pt"})
+
+    assert (config.model, config.max_batch, config.checkpoint) == ("sam2.1-tiny", 8, "x.pt")
+    assert (config.cluster.actors, config.cluster.threads) == (3, 2)
+
+
+def test_an_option_that_is_not_given_changes_nothing() -> None:
+    assert load_config(overrides={"model": None}) == RunConfig()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("modle=nano", "did you mean 'model'"),
+        ("cluster.actor=2", "did you mean 'cluster.actors'"),
+        ("max_batch=0", "max_batch"),
+        ("max_batch=many", "max_batch"),
+        ("max_batch", "key=value"),
+        ("model.x=1", "model"),
+    ],
+)
+def test_a_wrong_setting_is_named(setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(settings=["model=nano", setting])
+
+
+def test_a_file_that_is_no_yaml_or_no_settings_is_named(tmp_path: Path) -> None:
+    broken, listed = tmp_path / "broken.yaml", tmp_path / "list.yaml"
+    broken.write_text("model: [")
+    listed.write_text("- nano\n")
+
+    for file in (broken, listed, tmp_path / "missing.yaml"):
+        with pytest.raises(ConfigError, match=str(file)):
+            load_config(file)

@@ -1,0 +1,169 @@
+"""The job on a real Ray cluster: complete, repeatable, resumable, on any number of actors."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from pipeline.config import RunConfig, load_config
+from pipeline.manifest import ObjectPrompts, Prompt, VideoEntry
+from pipeline.masklets import SCHEMA, Masklet, read_masklets
+from pipeline.record import RecordError
+from pipeline.run import run, segment
+from tests.clips import write_clip
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.usefixtures("ray_cluster"),
+]
+
+
+def config(actors: int = 1) -> RunConfig:
+    return load_config(settings=[f"cluster.actors={actors}", "cluster.threads=1"])
+
+
+def wanted(object_id: int, x: float, frame: int = 0, direction: str = "forward") -> ObjectPrompts:
+    prompts = (Prompt(frame=frame, points=((x, 30.0),), point_labels=(1,)),)
+    return ObjectPrompts(object_id=object_id, direction=direction, prompts=prompts)
+
+
+@pytest.fixture(scope="module")
+def entries(tmp_path_factory: pytest.TempPathFactory) -> list[VideoEntry]:
+    """Three clips, two objects on the first; a missing one; and a prompt outside its picture."""
+    folder = tmp_path_factory.mktemp("videos")
+    clips = [write_clip(folder / f"clip{n}.mp4", n_frames=4 + n) for n in range(3)]
+    objects = [(wanted(1, 20), wanted(2, 50, 2, "both")), (wanted(1, 20),), (wanted(7, 30, 1),)]
+    good = [
+        VideoEntry(video_id=clip.stem, uri=str(clip), objects=marked)
+        for clip, marked in zip(clips, objects, strict=True)
+    ]
+    missing = VideoEntry(
+        video_id="missing", uri=str(folder / "missing.mp4"), objects=(wanted(1, 5),)
+    )
+    outside = VideoEntry(video_id="outside", uri=str(clips[0]), objects=(wanted(1, 5000),))
+    return [*good, missing, outside]
+
+
+def rows(out: str | Path) -> list[Masklet]:
+    """The masklets of a run by task, without what depends on the clock."""
+    return sorted((replace(m, gpu_s=0.0) for m in read_masklets(str(out))), key=lambda m: m.task_id)
+
+
+def digests(out: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in out.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def finished(entries: Sequence[VideoEntry], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a finished run on one actor."""
+    out = tmp_path_factory.mktemp("out")
+    summary = run(entries, str(out), config())
+    assert dict(summary.counts) == {"ok": 4, "failed": 2, "object_frames": 4 + 4 + 5 + 5}
+    assert summary.failed == 2
+    assert len(summary.problems) == 2
+    return out
+
+
+def test_every_task_has_one_row_and_trouble_stays_in_its_own(finished: Path) -> None:
+    masklets = rows(finished)
+
+    assert [m.task_id for m in masklets] == [0, 1, 2, 3, 4, 5]
+    status = {(m.video_id, m.object_id): m.status for m in masklets}
+    assert status == {
+        ("clip0", 1): "ok",
+        ("clip0", 2): "ok",
+        ("clip1", 1): "ok",
+        ("clip2", 7): "ok",
+        ("missing", 1): "failed",
+        ("outside", 1): "failed",
+    }
+
+
+def test_the_files_say_what_they_are(finished: Path) -> None:
+    record = json.loads((finished / "run.json").read_text())
+    for file in (finished / "masklets").iterdir():
+        schema = pq.read_schema(file)
+        assert schema.equals(SCHEMA)
+        assert schema.metadata[b"run_id"].decode() == record["run_id"]
+        assert schema.metadata[b"mask_encoding"] == b"coco_rle"
+    assert record["finished"]
+    assert record["counts"]["ok"] == 4
+
+
+def test_a_finished_run_done_again_changes_nothing(
+    entries: Sequence[VideoEntry], finished: Path
+) -> None:
+    before = digests(finished)
+
+    summary = run(entries, str(finished), config(actors=2))
+
+    assert digests(finished) == before
+    assert summary.counts["ok"] == 4
+
+
+def test_two_actors_give_the_rows_of_one(
+    entries: Sequence[VideoEntry], finished: Path, tmp_path: Path
+) -> None:
+    run(entries, str(tmp_path), config(actors=2))
+
+    assert rows(tmp_path) == rows(finished)
+
+
+def test_a_run_cut_off_in_the_middle_is_completed_and_nothing_done_twice(
+    entries: Sequence[VideoEntry], finished: Path, tmp_path: Path
+) -> None:
+    run(entries, str(tmp_path), config())
+    lost, *kept = sorted((tmp_path / "masklets").iterdir())
+    untouched = {path: path.stat().st_mtime_ns for path in kept}
+    lost.unlink()
+    (tmp_path / "checkpoint" / lost.name.replace("-0.parquet", ".parquet")).unlink()
+    record = json.loads((tmp_path / "run.json").read_text()) | {"finished": None, "counts": {}}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+
+    run(entries, str(tmp_path), config())
+
+    assert rows(tmp_path) == rows(finished)
+    assert {path: path.stat().st_mtime_ns for path in kept} == untouched
+
+
+def test_another_manifest_is_refused_and_nothing_is_touched(
+    entries: Sequence[VideoEntry], finished: Path
+) -> None:
+    before = digests(finished)
+
+    with pytest.raises(RecordError, match="manifest"):
+        run(entries[:1], str(finished), config())
+
+    assert digests(finished) == before
+
+
+def test_the_output_may_lie_on_s3(
+    entries: Sequence[VideoEntry], finished: Path, s3_bucket: str
+) -> None:
+    out = f"{s3_bucket}/runs/one"
+
+    summary = run(entries, out, config())
+    again = run(entries, out, config())
+
+    assert rows(out) == rows(finished)
+    assert again == summary
+
+
+def test_the_job_without_its_ends_is_a_dataset_to_a_dataset(
+    finished: Path,
+) -> None:
+    tasks = ray.data.read_parquet(str(finished / "tasks"))
+
+    masklets = segment(tasks, config()).take_all()
+
+    expected = {m.task_id: m.counts for m in rows(finished)}
+    assert {row["task_id"]: list(row["counts"]) for row in masklets} == expected

@@ -1,0 +1,170 @@
+"""The segmenter: tasks in, masklets out, and every trouble in its own row."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.manifest import Direction, Prompt, PromptMask
+from pipeline.masklets import Masklet, encode_mask
+from pipeline.plan import Task
+from pipeline.segmenter import Segmenter
+from sam2.checkpoint import load_model
+
+BOX = Prompt(frame=0, box=(8.0, 20.0, 32.0, 44.0))
+
+
+def box_on(frame: int) -> Prompt:
+    return BOX.model_copy(update={"frame": frame})
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    return Segmenter(load_model("nano"), "digest")
+
+
+def task(
+    clip: Path, *prompts: Prompt, task_id: int = 0, direction: Direction = "forward", **other
+) -> Task:
+    return Task(
+        task_id=task_id,
+        shard=0,
+        video_id=clip.stem,
+        uri=str(clip),
+        object_id=task_id + 1,
+        direction=direction,
+        prompts=prompts or (BOX,),
+        **other,
+    )
+
+
+def result(masklet: Masklet) -> Masklet:
+    """The masklet without what depends on the clock."""
+    return replace(masklet, gpu_s=0.0)
+
+
+def test_a_masklet_has_an_entry_for_every_frame_from_its_prompt_on(
+    segmenter: Segmenter, clip: Path
+) -> None:
+    (masklet,) = segmenter.segment([task(clip, box_on(2))])
+
+    assert masklet.status == "ok"
+    assert masklet.frame_index == [2, 3, 4, 5]
+    assert masklet.timestamp_s == pytest.approx([2 / 12, 3 / 12, 4 / 12, 5 / 12])
+    assert (masklet.height, masklet.width, masklet.n_frames) == (64, 96, 6)
+    assert masklet.masks().shape == (4, 64, 96)
+    assert masklet.area == masklet.masks().sum(axis=(1, 2)).tolist()
+    assert all(0 <= score <= 1 for score in (*masklet.score, *masklet.object_score))
+    assert masklet.checkpoint_sha256 == "digest"
+
+
+@pytest.mark.parametrize(
+    ("direction", "frames"),
+    [("forward", [2, 3, 4, 5]), ("reverse", [0, 1, 2]), ("both", [0, 1, 2, 3, 4, 5])],
+)
+def test_the_direction_says_which_frames_are_tracked(
+    segmenter: Segmenter, clip: Path, direction: Direction, frames: list[int]
+) -> None:
+    (masklet,) = segmenter.segment([task(clip, box_on(2), direction=direction)])
+
+    assert masklet.frame_index == frames
+
+
+def test_objects_of_one_video_are_as_they_are_alone(segmenter: Segmenter, clip: Path) -> None:
+    tasks = [
+        task(clip),
+        task(
+            clip,
+            Prompt(frame=3, points=((50.0, 30.0),), point_labels=(1,)),
+            task_id=1,
+            direction="both",
+        ),
+        task(clip, box_on(1), box_on(4), task_id=2),
+    ]
+
+    together = [result(m) for m in segmenter.segment(tasks)]
+    alone = [result(m) for one in tasks for m in segmenter.segment([one])]
+
+    assert together == alone
+
+
+def test_a_time_a_share_of_the_picture_and_a_frame_in_pixels_mean_the_same(
+    segmenter: Segmenter, clip: Path
+) -> None:
+    shares = Prompt(time_s=2 / 12, box=(8 / 96, 20 / 64, 32 / 96, 44 / 64))
+
+    (by_share,) = segmenter.segment([task(clip, shares, coords="norm")])
+    (by_pixel,) = segmenter.segment([task(clip, box_on(2))])
+
+    assert by_share.counts == by_pixel.counts
+
+
+def test_a_drawn_mask_comes_back_on_its_own_frame(segmenter: Segmenter, clip: Path) -> None:
+    drawn = np.zeros((64, 96), dtype=bool)
+    drawn[16:48, 24:72] = True
+    mask = PromptMask(size=(64, 96), counts=encode_mask(drawn))
+
+    (masklet,) = segmenter.segment([task(clip, Prompt(frame=0, mask=mask))])
+
+    overlap = (masklet.mask(0) & drawn).sum() / (masklet.mask(0) | drawn).sum()
+    assert overlap > 0.95
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        (Prompt(frame=99, box=BOX.box), "frame 99 is outside the frames .* 0 to 5"),
+        (Prompt(time_s=60.0, box=BOX.box), "60.0 s is past the end"),
+        (Prompt(frame=0, box=(8.0, 20.0, 320.0, 44.0)), "x 320, y 44 is outside the picture"),
+        (
+            Prompt(
+                frame=0, mask=PromptMask(size=(8, 8), counts=encode_mask(np.eye(8, dtype=bool)))
+            ),
+            "8 wide",
+        ),
+    ],
+)
+def test_a_prompt_that_does_not_fit_its_video_fails_alone_and_says_why(
+    segmenter: Segmenter, clip: Path, wrong: Prompt, reason: str
+) -> None:
+    bad, good = segmenter.segment([task(clip, wrong), task(clip, task_id=1)])
+
+    assert (bad.status, bad.error_type, bad.frame_index) == ("failed", "TaskError", [])
+    assert bad.error
+    assert re.search(reason, bad.error)
+    assert good.status == "ok"
+
+
+def test_an_unreadable_video_fails_with_its_name_and_the_next_one_is_done(
+    segmenter: Segmenter, clip: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty.mp4"
+    empty.touch()
+
+    missing, unreadable, good = segmenter.segment(
+        [task(tmp_path / "missing.mp4"), task(empty, task_id=1), task(clip, task_id=2)]
+    )
+
+    assert [m.status for m in (missing, unreadable, good)] == ["failed", "failed", "ok"]
+    assert "missing.mp4" in str(missing.error)
+    assert "empty.mp4" in str(unreadable.error)
+
+
+def test_a_video_cut_short_gives_a_partial_masklet_that_says_so(
+    segmenter: Segmenter, shared: Path
+) -> None:
+    (masklet,) = segmenter.segment([task(shared / "badvideos" / "truncated_tail.mp4")])
+
+    assert masklet.status == "partial"
+    assert "cut short" in str(masklet.error)
+    assert 0 < len(masklet.frame_index) < 24
+
+
+def test_progress_is_reported_frame_by_frame(segmenter: Segmenter, clip: Path) -> None:
+    reported: list[int] = []
+
+    list(segmenter.segment([task(clip), task(clip, box_on(4), task_id=1)], reported.append))
+
+    assert reported == [1, 1, 1, 1, 2, 2]
