@@ -5,8 +5,8 @@ python -m jobs.demo
 
 from pathlib import Path
 
+import rich
 import typer
-from rich import print
 from rich.table import Table
 
 from jobs import options
@@ -29,10 +29,10 @@ def demo(out: str = "out/demo") -> None:
     overlay, sheet = Path(out) / "overlay.mp4", Path(out) / "sheet.png"
     render_overlay(entry.uri, masklets, overlay)
     render_sheet(entry.uri, masklets, sheet)
-    print(_table(masklets))
+    rich.print(_table(masklets))
     if any(masklet.checkpoint_sha256 == UNTRAINED for masklet in masklets):
         print(
-            "[bold]These masks come from untrained weights:[/bold] they show that everything "
+            "These masks come from untrained weights: they show that everything "
             "works, not what SAM 2 can do. For real masks give `masklet run` a published "
             "checkpoint."
         )

@@ -3,8 +3,8 @@
 python -m jobs.plan --manifest videos.jsonl
 """
 
+import rich
 import typer
-from rich import print
 from rich.table import Table
 
 from jobs import options
@@ -17,7 +17,7 @@ def plan(manifest: options.Manifest = None) -> None:
     """Probe the videos of a manifest and show its tasks in the order of work."""
     with options.told():
         tasks = make_plan(options.wanted(manifest, None, None, None, "forward", None))
-    print(_table(tasks))
+    rich.print(_table(tasks))
     frames = sum(task.n_frames for task in tasks)
     shards = len({task.shard for task in tasks})
     unread = {task.video_id for task in tasks if not task.n_frames}

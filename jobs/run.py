@@ -6,8 +6,6 @@ ray job submit --working-dir . -- python -m jobs.run --manifest videos.jsonl --o
 from typing import Annotated
 
 import typer
-from rich import print
-from rich.markup import escape
 
 from jobs import options
 from pipeline.config import load_config
@@ -45,10 +43,10 @@ def _tell(summary: Summary, out: str) -> None:
     parts = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     print(f"run {summary.run_id}: {parts}; {frames} object-frames")
     for problem in summary.problems[:_SHOWN]:
-        print(f"  {escape(problem)}")
+        print(f"  {problem}")
     if len(summary.problems) > _SHOWN:
         print(f"  … and {len(summary.problems) - _SHOWN} more, in the column 'error'")
-    print(f"masklets: {escape(out.rstrip('/'))}/masklets")
+    print(f"masklets: {out.rstrip('/')}/masklets")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ python -m jobs.validate --manifest videos.jsonl
 """
 
 import typer
-from rich import print
 
 from jobs import options
 

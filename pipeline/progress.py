@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-_EVERY_S = 5.0
-
 
 @dataclass(frozen=True, slots=True)
 class Tally:
@@ -25,7 +23,7 @@ class Tally:
 def shown(read: Callable[[], Tally], total: Tally) -> Iterator[None]:
     """Shows how far `read` has got towards `total` for as long as the block runs."""
     done = threading.Event()
-    show = _bar if sys.stderr.isatty() else _lines
+    show = show_bar if sys.stderr.isatty() else print_lines
     thread = threading.Thread(target=show, args=(read, total, done), daemon=True)
     thread.start()
     try:
@@ -35,7 +33,8 @@ def shown(read: Callable[[], Tally], total: Tally) -> Iterator[None]:
         thread.join()
 
 
-def _bar(read: Callable[[], Tally], total: Tally, done: threading.Event) -> None:
+def show_bar(read: Callable[[], Tally], total: Tally, done: threading.Event) -> None:
+    """Keeps a bar on the terminal up to date until `done`."""
     columns = (
         TextColumn("{task.fields[tasks]} of {task.fields[all]} objects"),
         BarColumn(),
@@ -53,9 +52,12 @@ def _bar(read: Callable[[], Tally], total: Tally, done: threading.Event) -> None
             progress.update(bar, completed=now.object_frames, tasks=now.tasks, rate=rate)
 
 
-def _lines(read: Callable[[], Tally], total: Tally, done: threading.Event) -> None:
+def print_lines(
+    read: Callable[[], Tally], total: Tally, done: threading.Event, every_s: float = 5.0
+) -> None:
+    """Prints a line every few seconds until `done`."""
     started = time.monotonic()
-    while not done.wait(_EVERY_S):
+    while not done.wait(every_s):
         now = read()
         rate = now.object_frames / (time.monotonic() - started)
         print(

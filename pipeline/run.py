@@ -36,6 +36,11 @@ class Summary:
     problems: Sequence[str]
 
     @property
+    def rows(self) -> int:
+        """Tasks that have a row."""
+        return sum(count for name, count in self.counts.items() if name != "object_frames")
+
+    @property
     def failed(self) -> int:
         """Tasks without a masklet."""
         return self.counts.get("failed", 0) + self.counts.get("crashed", 0)
@@ -55,16 +60,17 @@ def run(entries: Sequence[VideoEntry], out: str, config: RunConfig) -> Summary:
         record.refuse_other(asked)
     if record and record.finished:
         return summarise(record, fs, folder)
-    storage.preflight(out)
     plan_folder = storage.join(folder, "tasks")
-    if record:
-        tasks = read_plan(fs, plan_folder)
-    else:  # the record comes after the plan, so that a record means a whole plan
-        record, tasks = asked, make_plan(entries)
+    tasks = read_plan(fs, plan_folder) if record else make_plan(entries)
+    storage.preflight(out)
+    if not record:
+        record = asked
         write_plan(tasks, fs, plan_folder)
-        record.write(fs, folder)
+        record.write(fs, folder)  # after the plan: where there is a record, the plan is whole
     _carry_out(tasks, fs, folder, config, record.run_id)
     summary = summarise(record, fs, folder)
+    if summary.rows != len(tasks):
+        raise RuntimeError(f"{out} has {summary.rows} rows for {len(tasks)} tasks: run it again")
     record.end(summary.counts).write(fs, folder)
     return summary
 
@@ -195,7 +201,7 @@ def _context(fs: FileSystem, folder: str) -> DataContext:
 @contextmanager
 def _ray() -> Iterator[None]:
     """A Ray cluster: the one this program is part of or RAY_ADDRESS names, or one of our own."""
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its warnings are about our settings
     if ray.is_initialized():
         yield
         return
@@ -203,9 +209,11 @@ def _ray() -> Iterator[None]:
     if os.environ.get("RAY_ADDRESS"):
         ray.init(logging_level=logging.WARNING)
     else:
+        # Ray's core complains of how Ray Data starts its actors; its logs keep what matters.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(
             include_dashboard=False,
-            logging_level=logging.WARNING,
+            logging_level=logging.ERROR,
             _node_ip_address="127.0.0.1",  # nothing outside this machine may reach it
         )
     try:

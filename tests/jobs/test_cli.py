@@ -1,0 +1,125 @@
+"""The commands as a person meets them: messages and exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from sam2.checkpoint import load_model
+
+runner = CliRunner()
+
+
+def line(clip: Path, **change: object) -> str:
+    prompts = [{"frame": 0, "points": [[20, 30]], "point_labels": [1]}]
+    entry = {"video_id": "a", "uri": str(clip), "objects": [{"object_id": 1, "prompts": prompts}]}
+    return json.dumps(entry | change)
+
+
+@pytest.fixture
+def manifest(clip: Path, tmp_path: Path) -> Path:
+    file = tmp_path / "videos.jsonl"
+    file.write_text(line(clip) + "\n")
+    return file
+
+
+def test_a_good_manifest_is_counted(manifest: Path) -> None:
+    result = runner.invoke(app, ["validate", "--manifest", str(manifest)])
+
+    assert result.exit_code == 0
+    assert "1 videos, 1 objects" in result.output
+
+
+def test_every_mistake_in_a_manifest_comes_with_its_line(clip: Path, tmp_path: Path) -> None:
+    file = tmp_path / "videos.jsonl"
+    file.write_text("\n".join([line(clip, framse=[0, 4]), line(clip), "{"]))
+
+    result = runner.invoke(app, ["validate", "--manifest", str(file)])
+
+    assert result.exit_code == 2
+    assert "line 1" in result.output
+    assert "did you mean 'frames'" in result.output
+    assert "line 3" in result.output
+
+
+def test_a_plan_shows_the_work_and_names_videos_that_cannot_be_read(
+    clip: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "videos.jsonl"
+    gone = line(clip, video_id="gone", uri=str(tmp_path / "gone.mp4"))
+    file.write_text("\n".join([line(clip), gone]))
+
+    result = runner.invoke(app, ["plan", "--manifest", str(file)])
+
+    assert result.exit_code == 0
+    assert "2 objects in 2 shards, at most 6 object-frames" in result.output
+    assert "1 videos cannot be read and will fail: gone" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "either --manifest FILE or --video CLIP"),
+        (["--manifest", "gone.jsonl"], "gone.jsonl"),
+        (["--manifest", "{manifest}", "--model", "sam3"], "There is no model 'sam3'"),
+        (["--manifest", "{manifest}", "--model", "sam2.1-tiny"], "needs its weights"),
+        (["--manifest", "{manifest}", "--checkpoint", "gone.pt"], "There is no checkpoint gone.pt"),
+        (["--manifest", "{manifest}", "--set", "actors=2"], "there is none of this name"),
+        (["--manifest", "{manifest}", "--box", "0:1,2,3,4"], "go with --video"),
+        (["--video", "{clip}", "--box", "0:1,2,3"], "FRAME:X1,Y1,X2,Y2"),
+        (["--video", "{clip}", "--box", "0:1,2,3,4", "--direction", "up"], "forward, reverse"),
+        (["--video", "{clip}"], "not discovered yet"),
+    ],
+)
+def test_wrong_input_is_told_before_anything_starts(
+    options: list[str], message: str, manifest: Path, clip: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    known = {"manifest": manifest, "clip": clip}
+    given = [option.format(**known) for option in options]
+
+    result = runner.invoke(app, ["run", "--out", str(out), *given])
+
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+    assert not out.exists()
+
+
+def test_a_checkpoint_of_another_size_is_refused_and_the_right_model_named(
+    manifest: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import save_file
+
+    weights = tmp_path / "weights.safetensors"
+    save_file(load_model("nano").state_dict(), weights)
+    options = ["--manifest", str(manifest), "--model", "sam2.1-tiny", "--checkpoint", str(weights)]
+
+    result = runner.invoke(app, ["run", "--out", str(tmp_path / "out"), *options])
+
+    assert result.exit_code == 2
+    assert "those of 'nano'" in result.output
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_one_clip_is_labelled_without_a_manifest(clip: Path, tmp_path: Path) -> None:
+    marks = ["--box", "0:8,20,32,44", "--point", "2@3:50,30,1", "--frames", "0:5"]
+
+    result = runner.invoke(app, ["run", "--video", str(clip), *marks, "--out", str(tmp_path)])
+
+    assert result.exit_code == 0
+    assert "2 ok; 7 object-frames" in result.output
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_run_with_a_failed_object_ends_with_1_and_says_why(clip: Path, tmp_path: Path) -> None:
+    marks = ["--box", "0:8,20,32,44", "--box", "99:8,20,32,44"]
+
+    result = runner.invoke(app, ["run", "--video", str(clip), *marks, "--out", str(tmp_path)])
+
+    assert result.exit_code == 1
+    assert "1 failed, 1 ok" in result.output
+    assert "frame 99 is outside" in " ".join(result.output.split())
