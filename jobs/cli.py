@@ -2,6 +2,8 @@
 
 import typer
 
+from jobs import checkpoint
+from jobs.evaluate import evaluate
 from jobs.plan import plan
 from jobs.run import run
 from jobs.validate import validate
@@ -15,6 +17,8 @@ app = typer.Typer(
 app.command()(validate)
 app.command()(plan)
 app.command()(run)
+app.command()(evaluate)
+app.add_typer(checkpoint.app, name="checkpoint")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from pipeline import storage
 from sam2.checkpoint import CheckpointError, checkpoint_sha256, load_model
 from sam2.config import model_config
+from sam2.downloads import PUBLISHED, cached
 from sam2.model import Sam2
 
 UNTRAINED = "untrained"  # stands where a checkpoint's digest would
@@ -16,15 +17,21 @@ UNTRAINED = "untrained"  # stands where a checkpoint's digest would
 def open_model(name: str, checkpoint: str | None, device: str = "cpu") -> tuple[Sam2, str]:
     """The model ready to run, and the SHA-256 of its checkpoint; raises CheckpointError."""
     model_config(name)  # an unknown name is told before any file is read
+    if checkpoint is None and name in PUBLISHED:
+        checkpoint = str(_downloaded(name))
     if checkpoint is None:
-        if name != "nano":
-            raise CheckpointError(
-                f"The model '{name}' needs its weights: give --checkpoint a published file, such "
-                f"as {name.replace('-', '_hiera_', 1).replace('-', '_')}.pt."
-            )
         return load_model(name, device=device), UNTRAINED
     with _local(checkpoint) as path:
         return load_model(name, path, device), checkpoint_sha256(path)
+
+
+def _downloaded(name: str) -> Path:
+    if path := cached(name):
+        return path
+    raise CheckpointError(
+        f"The model '{name}' needs its weights: fetch them with `masklet checkpoint download "
+        f"{name}`, or give --checkpoint the published file {PUBLISHED[name].file}."
+    )
 
 
 @contextmanager

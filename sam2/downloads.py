@@ -4,19 +4,19 @@ A file has its final name only when all of it is there and its digest is right. 
 as NAME.part, beside a note of which version of the file it is a part of.
 """
 
-import hashlib
 import os
+import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
-from sam2.checkpoint import CheckpointError
+from sam2.checkpoint import CheckpointError, checkpoint_sha256
 
 _HOST = "https://dl.fbaipublicfiles.com/segment_anything_2"
 _BLOCK = 1 << 20  # bytes
@@ -140,109 +140,151 @@ def download(
     if path.is_file() and path.stat().st_size == wanted.size:
         return path
     folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    with part.open("ab") as file:
-        _fill(file, wanted, part, report, pauses_s)
-    if (found := _digest(part)) != wanted.sha256:
-        _forget(part)
-        raise DownloadError(
-            f"What {wanted.url} gave is not {wanted.file}: its SHA-256 is {found}, not "
-            f"{wanted.sha256}. It is deleted; try again, or fetch the file from elsewhere."
-        )
-    os.replace(part, path)
-    _forget(part)
+    with _Part.claimed(path.with_name(f"{path.name}.part")) as part:
+        _fill(part, wanted, report, pauses_s)
+        if (found := part.sha256()) != wanted.sha256:
+            part.forget()
+            raise DownloadError(
+                f"What {wanted.url} gave is not {wanted.file}: its SHA-256 is {found}, not "
+                f"{wanted.sha256}. It is deleted; try again, or fetch the file from elsewhere."
+            )
+        os.replace(part.path, path)
+        part.forget()
     return path
 
 
-def _fill(
-    file: BinaryIO, wanted: Published, part: Path, report: Report, pauses_s: Sequence[float]
-) -> None:
-    """Brings the file to its full size, in several attempts if need be."""
-    reason: Exception | str = "the connection broke off"
-    for pause_s in (0.0, *pauses_s):
-        time.sleep(pause_s)
+class _Part:
+    """As much of a file as has come, and the version of the file that it is a part of."""
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self.path = path
+        self._file = file
+        self._note = path.with_name(f"{path.name}.version")
+
+    @classmethod
+    @contextmanager
+    def claimed(cls, path: Path) -> Iterator[Self]:
+        """Opens the part, for one process at a time; raises DownloadError."""
+        with path.open("ab") as file:
+            if not _lock(file) or not _is_still(path, file):
+                raise DownloadError(f"{path} is being downloaded by another process: wait for it.")
+            yield cls(path, file)
+
+    @property
+    def size(self) -> int:
+        return self._file.tell()
+
+    @property
+    def version(self) -> str:
+        """As the server told it; empty if it did not."""
+        return self._note.read_text() if self._note.is_file() else ""
+
+    def restart(self, version: str) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+        self._note.write_text(version)
+
+    def add(self, block: bytes) -> None:
+        self._file.write(block)
+
+    def sha256(self) -> str:
+        self._file.flush()
+        return checkpoint_sha256(self.path)
+
+    def forget(self) -> None:
+        for path in (self.path, self._note):
+            path.unlink(missing_ok=True)
+
+
+def _lock(file: BinaryIO) -> bool:
+    """Whether nobody else holds the file; it is ours until it is closed."""
+    if sys.platform != "win32":
+        import fcntl  # there is none on Windows
+
         try:
-            _attempt(file, wanted, part, report)
-        except urllib.error.HTTPError as error:
-            if error.code == 416:  # we have more than there is
-                _restart(file)
-            elif error.code < 500:
-                raise DownloadError(
-                    f"{wanted.url} answers {error.code} {error.reason}. {_elsewhere(wanted, part)}"
-                ) from error
-            reason = error
-        except (OSError, HTTPException) as error:
-            reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        if file.tell() == wanted.size:
-            return
-    got = f"got {file.tell():,} of {wanted.size:,} bytes"
-    raise DownloadError(
-        f"{wanted.url} could not be fetched ({reason}); {got}. Check the network (a proxy is taken "
-        f"from HTTPS_PROXY) and run the same again: it goes on from here. {_elsewhere(wanted, part)}"
-    )
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
-def _attempt(file: BinaryIO, wanted: Published, part: Path, report: Report) -> None:
-    """One request, and as much of its answer as comes."""
-    note = part.with_name(f"{part.name}.version")
-    request = urllib.request.Request(wanted.url, headers=_headers(file.tell(), note))
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
-        if answer.status != 206:  # the whole file: there is no part, or it is of another version
-            _restart(file)
-        _refuse_other(answer, wanted, file.tell(), part)
-        note.write_text(_version(answer.headers))
-        while block := answer.read(_BLOCK):
-            file.write(block)
-            report(file.tell())
-            if file.tell() > wanted.size:
-                _restart(file)
-                raise DownloadError(f"{wanted.url} sends more than {wanted.size:,} bytes.")
+def _is_still(path: Path, file: BinaryIO) -> bool:
+    """Whether the file has that name, and was not just finished by somebody else."""
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
-def _headers(there: int, note: Path) -> dict[str, str]:
+def _fill(part: _Part, wanted: Published, report: Report, pauses_s: Sequence[float]) -> None:
+    """Brings the part to its full size; pauses when an attempt got no further than others."""
+    pauses = iter(pauses_s)
+    most = part.size
+    while part.size != wanted.size:
+        trouble = _attempt(part, wanted, report)
+        if part.size > most or part.size == wanted.size:
+            most = part.size
+            continue
+        if (pause_s := next(pauses, None)) is None:
+            raise DownloadError(
+                f"{wanted.url} could not be fetched: {trouble}. Of {wanted.size:,} bytes "
+                f"{part.size:,} are there; the same command goes on from them. {_advice(part)}"
+            )
+        time.sleep(pause_s)
+
+
+def _attempt(part: _Part, wanted: Published, report: Report) -> str:
+    """One request, and as much of its answer as comes; says why it was not all."""
+    request = urllib.request.Request(wanted.url, headers=_headers(part))
+    try:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
+            return _receive(part, answer, wanted, report)
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # we have more than there is
+            part.restart("")
+        elif error.code < 500:
+            raise DownloadError(
+                f"{wanted.url} answers {error.code} {error.reason}. {_advice(part)}"
+            ) from error
+        return str(error)
+    except urllib.error.URLError as error:
+        if not part.size:
+            raise DownloadError(
+                f"{wanted.url} cannot be reached ({error.reason}). {_advice(part)}"
+            ) from error
+        return f"the server cannot be reached ({error.reason})"
+    except (OSError, HTTPException) as error:
+        return f"the connection broke off ({type(error).__name__})"
+
+
+def _receive(part: _Part, answer: HTTPResponse, wanted: Published, report: Report) -> str:
+    if answer.status != 206:  # the whole file: we had nothing, or a part of another version
+        part.restart(_version(answer.headers))
+    begins = answer.headers.get("Content-Range", f"bytes {part.size}-").partition("-")[0]
+    whole = part.size + (wanted.size - part.size if answer.length is None else answer.length)
+    if begins != f"bytes {part.size}" or whole != wanted.size:
+        raise DownloadError(
+            f"{wanted.url} gives a file of {whole:,} bytes, but {wanted.file} has "
+            f"{wanted.size:,}: something else is in its place. {_advice(part)}"
+        )
+    while part.size < wanted.size and (block := answer.read(_BLOCK)):
+        part.add(block)
+        report(part.size)
+    return "the connection broke off"
+
+
+def _headers(part: _Part) -> dict[str, str]:
     """Asks for the rest, on condition that the file is still the one we have a part of."""
-    version = note.read_text() if note.is_file() else ""
-    if not there:
+    if not part.size:
         return {}
-    return {"Range": f"bytes={there}-"} | ({"If-Range": version} if version else {})
+    return {"Range": f"bytes={part.size}-"} | ({"If-Range": part.version} if part.version else {})
 
 
 def _version(headers: HTTPMessage) -> str:
     """What tells one version of a file from the next; empty if the server does not say."""
-    tag = headers.get("ETag", "")
+    tag: str = headers.get("ETag", "")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified", "")
 
 
-def _refuse_other(answer: HTTPResponse, wanted: Published, there: int, part: Path) -> None:
-    """Raises DownloadError for an answer that cannot be the file, or the rest of it."""
-    length = answer.headers.get("Content-Length")
-    begins = answer.headers.get("Content-Range", f"bytes {there}-").startswith(f"bytes {there}-")
-    if begins and (length is None or there + int(length) == wanted.size):
-        return
-    raise DownloadError(
-        f"{wanted.url} does not give {wanted.file}: {wanted.size - there:,} bytes were to come, it "
-        f"announces {length}. {_elsewhere(wanted, part)}"
-    )
-
-
-def _restart(file: BinaryIO) -> None:
-    file.seek(0)
-    file.truncate()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _forget(part: Path) -> None:
-    for path in (part, part.with_name(f"{part.name}.version")):
-        with suppress(FileNotFoundError):
-            path.unlink()
-
-
-def _elsewhere(wanted: Published, part: Path) -> str:
+def _advice(part: _Part) -> str:
     return (
-        f"Or fetch {wanted.file} on another machine, and put it into {part.parent} or name it with "
-        "--checkpoint."
+        "Check the network (a proxy is taken from HTTPS_PROXY). Or fetch the file on another "
+        f"machine, and put it into {part.path.parent} or name it with --checkpoint."
     )
