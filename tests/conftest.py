@@ -5,8 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.clips import write_clip
+
+settings.register_profile("masklet", deadline=None)  # a busy machine is no bug
+settings.load_profile("masklet")
 
 SHARED = Path(os.environ.get("MASKLET_SHARED", Path(__file__).parents[2] / "shared"))
 

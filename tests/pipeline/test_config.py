@@ -6,6 +6,8 @@ import pytest
 
 from pipeline.config import ConfigError, RunConfig, load_config
 
+ROOT = Path(__file__).parents[2]
+
 
 def test_a_setting_overrides_the_file_and_the_file_the_default(tmp_path: Path) -> None:
     file = tmp_path / "run.yaml"
@@ -45,3 +47,7 @@ def test_a_file_that_is_no_yaml_or_no_settings_is_named(tmp_path: Path) -> None:
     for file in (broken, listed, tmp_path / "missing.yaml"):
         with pytest.raises(ConfigError, match=str(file)):
             load_config(file)
+
+
+def test_the_file_of_all_settings_holds_the_defaults() -> None:
+    assert load_config(ROOT / "configs" / "run" / "default.yaml") == RunConfig()
