@@ -182,6 +182,7 @@ class SAM2AutomaticMaskGenerator:
         lots = [
             lot
             for batch in torch.split(points, self.points_per_batch)
+            if len(batch)
             for lot in self._ask(batch, crop, picture_size(image))
         ]
         self.predictor.reset_predictor()
@@ -209,6 +210,7 @@ class SAM2AutomaticMaskGenerator:
         return [
             self._judge(masks, scores, asked, crop, size)
             for masks, scores, asked in zip(*lots, strict=True)
+            if len(masks)
         ]
 
     def _decode(

@@ -95,7 +95,7 @@ class OverrideError(ValueError):
 
 
 def build_sam2(
-    config_file: str,
+    config_file: str | Path,
     ckpt_path: str | Path | None = None,
     device: Device = "cuda",
     mode: str = "eval",
@@ -112,7 +112,7 @@ def build_sam2(
 
 
 def build_sam2_video_predictor(
-    config_file: str,
+    config_file: str | Path,
     ckpt_path: str | Path | None = None,
     device: Device = "cuda",
     mode: str = "eval",
@@ -172,14 +172,14 @@ def _load_checkpoint(model: Sam2, ckpt_path: str | Path | None) -> None:
 
 def _build(
     kind: type[Model],
-    config_file: str,
+    config_file: str | Path,
     ckpt_path: str | Path | None,
     device: Device,
     mode: str,
     overrides: Sequence[str],
 ) -> Model:
     values = _parse([*_PLAIN, *overrides], kind)
-    model = kind(_configured(_find_config(config_file), values), _settings(values))
+    model = kind(_configured(_find_config(str(config_file)), values), _settings(values))
     _load_checkpoint(model, ckpt_path)
     model = _to_device(model, torch.device(device))
     if values.get("compile_image_encoder"):

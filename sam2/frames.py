@@ -6,9 +6,10 @@ Only a few pictures are held at a time, however long the video is.
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from io import BytesIO
 from os import PathLike, fspath
 from pathlib import Path, PurePath
-from typing import IO, Protocol, TypeAlias, TypeVar
+from typing import IO, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +72,9 @@ class PictureFrames:
         try:
             return self.openers[index]()
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise FramesError(f"{self.names[index]} cannot be read as a picture: {error}") from error
+            raise FramesError(
+                f"{self.names[index]} cannot be read as a picture: {error}"
+            ) from error
 
 
 class FileFrames:
@@ -174,12 +177,9 @@ def _open_frames(
     if isinstance(source, str | PathLike):
         return _open_local(Path(fspath(source)), size, ready)
     if isinstance(source, np.ndarray | Sequence):
-        if not len(source):
-            raise FramesError("The video has no frames.")
-        openers = [partial(as_picture, picture) for picture in source]
-        return PictureFrames(openers, [f"Frame {i}" for i in range(len(source))], size, ready)
+        return _of_pictures(cast("Sequence[Picture]", source), size, ready)
     if hasattr(source, "read"):
-        return FileFrames(VideoFile(source, size), ready)
+        return FileFrames(VideoFile(cast("IO[bytes]", source), size), ready)
     if isinstance(source, Iterator):
         return StreamFrames(source, size, ready)
     raise NotImplementedError(
@@ -188,10 +188,17 @@ def _open_frames(
     )
 
 
+def _of_pictures(pictures: Sequence[Picture], size: int, ready: Ready) -> PictureFrames:
+    if not len(pictures):
+        raise FramesError("The video has no frames.")
+    openers = [partial(as_picture, picture) for picture in pictures]
+    return PictureFrames(openers, [f"Frame {i}" for i in range(len(openers))], size, ready)
+
+
 def _open_local(path: Path, size: int, ready: Ready) -> PictureFrames | FileFrames:
     if path.is_dir():
         files = _in_order(list(path.iterdir()), path)
-        openers = [partial(_decoded, partial(file.open, "rb")) for file in files]
+        openers = [partial(_decoded, file.read_bytes) for file in files]
         return PictureFrames(openers, [*map(str, files)], size, ready)
     if not path.is_file():
         raise NoVideoError(f"{path}: there is no such folder or video file.")
@@ -207,7 +214,7 @@ def _open_remote(uri: str, size: int, ready: Ready) -> PictureFrames | FileFrame
     if not storage.isdir(path):
         raise NoVideoError(f"{uri}: there is no such folder or video file.")
     files = _in_order([PurePath(p) for p in storage.ls(path, detail=False)], uri)
-    openers = [partial(_decoded, partial(storage.open, str(file), "rb")) for file in files]
+    openers = [partial(_decoded, partial(storage.cat_file, str(file))) for file in files]
     return PictureFrames(openers, [*map(str, files)], size, ready)
 
 
@@ -225,10 +232,9 @@ def _in_order(files: Sequence[Name], folder: Path | str) -> list[Name]:
     return sorted(pictures, key=lambda file: int(file.stem))
 
 
-def _decoded(open_file: Callable[[], IO[bytes]]) -> Image.Image:
-    with open_file() as file:
-        picture = Image.open(file)
-        picture.load()
+def _decoded(read: Callable[[], bytes]) -> Image.Image:
+    picture = Image.open(BytesIO(read()))
+    picture.load()
     return picture
 
 

@@ -140,10 +140,14 @@ class MaskDecoder(nn.Module):
         queries = [apart(mlp, mask_tokens[:, i]) for i, mlp in enumerate(mlps)]
         return Decoded(
             masks=torch.einsum("bqc,bchw->bqhw", torch.stack(queries, dim=1), pixels),
-            ious=apart(self.iou_prediction_head, iou_token).sigmoid(),
+            ious=apart(self._iou, iou_token),
             tokens=mask_tokens,
             score=apart(self.pred_obj_score_head, score_token),
         )
+
+    def _iou(self, token: Tensor) -> Tensor:
+        """(B, C) -> (B, 4), 0..1."""
+        return self.iou_prediction_head(token).sigmoid()  # type: ignore[no-any-return]
 
     def _upscale(self, image: Tensor, fine: Tensor, middle: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C/8, 4h, 4w), with the fine maps joining on the way."""

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2.config import ModelConfig
-from sam2.layers import LayerNorm2d
+from sam2.layers import LayerNorm2d, apart
 
 
 class MaskDownsampler(nn.Module):
@@ -25,7 +25,7 @@ class MaskDownsampler(nn.Module):
 
     def forward(self, mask: Tensor) -> Tensor:
         """(B, 1, S, S) -> (B, C, S/16, S/16)."""
-        return self.encoder(mask)  # type: ignore[no-any-return]
+        return apart(self.encoder, mask)
 
 
 class ConvNextBlock(nn.Module):
@@ -74,5 +74,5 @@ class MemoryEncoder(nn.Module):
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """Image (B, C, h, w) and mask probability (B, 1, 16h, 16w) -> memory (B, M, h, w)."""
         mask = mask * 20 - 10  # the scale and bias the published weights expect
-        fused = self.pix_feat_proj(image) + self.mask_downsampler(mask)
-        return self.out_proj(self.fuser(fused))  # type: ignore[no-any-return]
+        fused = apart(self.pix_feat_proj, image) + self.mask_downsampler(mask)
+        return apart(self.out_proj, self.fuser(fused))

@@ -38,6 +38,11 @@ class Walks:
         )
         return next(newest, None)
 
+    def frames(self) -> dict[int, bool]:
+        """Every frame walked, and whether last in reverse."""
+        newest = {f: reverse for first, last, reverse in self.spans for f in range(first, last + 1)}
+        return {f: reverse for f, reverse in newest.items() if reverse is not None}
+
     def to(self, frame: int, reverse: bool) -> "Walks":
         """The walks with one more frame."""
         first = last = frame
@@ -107,14 +112,16 @@ class Track:
         What it remembers of a conditioning frame stays, but as of any other tracked frame, and the
         next prompt there makes a conditioning frame again.
         """
-        left = replace(
-            self, prompts=_without(self.prompts, frame), answers=_without(self.answers, frame)
-        )
+        left = replace(self.without_answer(frame), prompts=_without(self.prompts, frame))
         memory = next((m for m in self.bank.prompted if m.frame == frame), None)
         if memory is None:
             return left
         bank = self.bank.forget(frame).remember(memory)
         return replace(left, bank=bank, walked=self.walked.forget(frame))
+
+    def without_answer(self, frame: int) -> Self:
+        """The object as if the prompt on `frame` had not been answered."""
+        return replace(self, answers=_without(self.answers, frame))
 
     def forget(self, frame: int) -> Self:
         """The object without memory and mask of `frame`."""

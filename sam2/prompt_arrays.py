@@ -19,7 +19,7 @@ class PromptError(ValueError, AssertionError):
 
 
 def read_points(points: Numbers, labels: Numbers | None, size: Size) -> tuple[Tensor, Tensor]:
-    """Points (N, 2) with labels (N,), or (B, N, 2) with (B, N) -> always the latter.
+    """Points (N, 2) of one object or (B, N, 2), labels alike -> (B, N, 2) and (B, N).
 
     They lie in a picture of this size; only padding (label -1) may lie anywhere.
     """
@@ -35,15 +35,16 @@ def read_points(points: Numbers, labels: Numbers | None, size: Size) -> tuple[Te
             f"point_coords has the shape {_shape(places)}: pass (N, 2), x and y of N points on one "
             "object, or (B, N, 2) for B objects."
         )
-    if marks.shape != places.shape[:-1]:
+    places = places[None] if places.ndim == 2 else places
+    marks = marks[None] if marks.ndim == 1 else marks
+    if marks.shape != places.shape[:2]:
         raise PromptError(
             f"point_labels has the shape {_shape(marks)}, but the points ask for "
             f"{_shape(places[..., 0])}: pass one label for each point."
         )
     _check_labels(marks)
     _check_places(places, marks, size)
-    batch = (1,) if places.ndim == 2 else ()
-    return places.view(*batch, *places.shape), marks.long().view(*batch, *marks.shape)
+    return places, marks.long()
 
 
 def _check_labels(labels: Tensor) -> None:

@@ -5,8 +5,9 @@ prompt is answered at once, and its memory is made when propagation starts.
 """
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import count
+from operator import index
 from typing import Protocol
 
 import torch
@@ -81,7 +82,7 @@ class Session:
 
         `extend` adds the points to those given for this frame before, instead of replacing them.
         """
-        self._require(frame)
+        frame = self._existing(frame)
         known = self.tracks.get(object_id, Track())
         prompt = known.joined(frame, prompt) if extend else prompt
         answer = Answer(
@@ -139,11 +140,13 @@ class Session:
                 known = self._remember(known, frame, answer)
             self.tracks[object_id] = replace(known, answers={})
 
-    def _require(self, frame: int) -> None:
-        """A NoSuchFrameError unless the video has this frame."""
+    def _existing(self, frame: int) -> int:
+        """The number of a frame, which may be one of NumPy's; NoSuchFrameError if it has none."""
+        frame = index(frame)
         if frame < 0 or (self.length is not None and frame >= self.length):
             last = "" if self.length is None else f" to {self.length - 1}"
             raise NoSuchFrameError(f"There is no frame {frame}: the video has frames 0{last}.")
+        return frame
 
     def _answer(self, known: Track, frame: int, prompt: Prompt) -> FrameMask:
         features = self._encode(frame)
@@ -167,14 +170,14 @@ class Session:
         mask = answer.found.mask.to(self.model.device)
         found = replace(answer.found, mask=mask)
         memory = memorize_prompted(self.model, self._encode(frame), frame, found)
-        memory = replace(memory, features=memory.features.to(self._storage))
+        memory = replace(memory, features=memory.features.to(self.storage_device))
         return known.remembering(memory, answer.found, answer.conditioning)
 
     def _walk(self, start: int | None, max_frames: int | None, reverse: bool) -> Iterable[int]:
         if start is None:
             start = min(min(t.prompted) for t in self.tracks.values())
-        if start < 0:
-            self._require(start)
+        if reverse or start < 0:  # forwards from beyond the end there is just nothing to visit
+            start = self._existing(start)
         if reverse:
             first = 0 if max_frames is None else max(start - max_frames, 0)
             return range(start, first - 1, -1) if start > 0 else range(0)
@@ -235,10 +238,11 @@ class Session:
 
     def _owned(self, row: Tensor) -> Tensor:
         """One object's row of a batch by itself: it can be dropped before the others are."""
-        return row.to(self._storage, copy=True)
+        return row.to(self.storage_device, copy=True)
 
     @property
-    def _storage(self) -> torch.device:
+    def storage_device(self) -> torch.device:
+        """Where memories and masks are kept."""
         return self.storage or self.model.device
 
     @property

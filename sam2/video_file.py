@@ -6,11 +6,12 @@ from fractions import Fraction
 from itertools import chain, count
 from os import PathLike, fspath
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import av
 import numpy as np
 import numpy.typing as npt
+from av.container import InputContainer
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
@@ -41,14 +42,11 @@ class VideoFile:
         self.name = str(getattr(source, "name", source))
         self._held: dict[int, Pixels] = {}
         self._painter: tuple[tuple[int, int, str], Graph] | None = None
+        self._frames: Iterator[tuple[int, VideoFrame]]  # decoded from here on, with their numbers
+        self._next: int  # the frame that comes next
         self._index()
         self._open()
-        first = next(self._frames, None)
-        if first is None:
-            raise VideoFileError(f"{self.name}: not one of its frames can be decoded.")
-        self._frames = chain([first], self._frames)
-        height, width = first[1].height, first[1].width
-        self.frame_size = (width, height) if first[1].rotation % 180 else (height, width)
+        self.frame_size = self._first_size()
 
     def __len__(self) -> int:
         return self._length
@@ -60,6 +58,19 @@ class VideoFile:
         if index not in self._held:
             raise VideoFileError(f"{self.name}: frame {index} cannot be decoded.")
         return self._held[index]
+
+    def _first_size(self) -> tuple[int, int]:
+        """Height and width of the first frame as it is shown."""
+        try:
+            head = next(self._frames, None)
+        except av.FFmpegError:
+            head = None
+        if head is None:
+            raise VideoFileError(f"{self.name}: not one of its frames can be decoded.")
+        self._frames = chain([head], self._frames)
+        _, frame = head
+        upright = frame.rotation % 180 == 0
+        return (frame.height, frame.width) if upright else (frame.width, frame.height)
 
     def _index(self) -> None:
         """Reads all packets, and decodes none: when frames are shown, and where decoding starts."""
@@ -84,7 +95,7 @@ class VideoFile:
             source = self.source
             source.seek(0)
         try:
-            self._container = av.open(source, options=_OPTIONS, metadata_errors="replace")
+            self._container = _opened(source)
             self._stream = self._container.streams.video[0]
         except (av.FFmpegError, IndexError) as error:
             raise VideoFileError(
@@ -94,8 +105,7 @@ class VideoFile:
         context = self._stream.codec_context
         context.options = {"max_pixels": str(_MAX_PIXELS)}
         context.thread_type = "NONE"  # left to itself FFmpeg takes every core
-        self._frames = self._decode()
-        self._next = 0  # the frame that comes next
+        self._frames, self._next = self._decode(), 0
 
     def _decode(self) -> Iterator[tuple[int, VideoFrame]]:
         """Frames from here on with their numbers."""
@@ -174,3 +184,7 @@ class VideoFile:
         )
         graph.link_nodes(source, *(graph.add(*f.split("=", 1)) for f in filters)).configure()
         return graph
+
+
+def _opened(source: str | IO[bytes]) -> InputContainer:
+    return cast(InputContainer, av.open(source, options=_OPTIONS, metadata_errors="replace"))

@@ -1,6 +1,8 @@
 """Compares the golden cases with this implementation and prints a table.
 
-python tests/parity.py [case ...]
+python tests/parity.py [--face] [case ...]
+
+With --face videos go through the published video predictor instead of the session below it.
 
 The cases (figures of published SAM 2, float32 on a CPU, random weights) are too large for the
 repository: they lie in the folder MASKLET_SHARED, or in `shared` beside the repository.
@@ -24,9 +26,10 @@ def main() -> int:
         return 2
     failed = 0
     print(f"{'case':26} {'array':24} {'largest difference':>18} {'allowed':>9}  result")
-    for name in sys.argv[1:] or case_names(shared):
+    names = [name for name in sys.argv[1:] if name != "--face"]
+    for name in names or case_names(shared):
         start = time.perf_counter()
-        for d in run_case(shared, name):
+        for d in run_case(shared, name, face="--face" in sys.argv):
             verdict = "pass" if d.within else "FAIL"
             failed += not d.within
             print(

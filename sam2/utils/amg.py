@@ -15,7 +15,7 @@ from torch import Tensor
 from sam2.components import boxes_around, get_connected_components
 
 Column = list[Any] | NDArray[Any] | Tensor
-BoxT = TypeVar("BoxT", list[float], NDArray[Any], Tensor)
+BoxT = TypeVar("BoxT", list[int], list[float], NDArray[Any], Tensor)
 
 
 class Rle(TypedDict):

@@ -56,15 +56,16 @@ def load_video_frames(
     return frames, height, width
 
 
+OWN_LOADER = load_video_frames  # by which one can tell whether a program has put its own there
+
+
 def _ready(picture: Tensor, mean: Colour, deviation: Colour, device: torch.device) -> Tensor:
     # Normalised on the CPU: a GPU divides a little differently, and a frame must be the same
     # wherever it is kept.
     return normalise(picture[None], mean, deviation)[0].to(device)
 
 
-def _load_img_as_tensor(
-    img_path: str | PathLike[str], image_size: int
-) -> tuple[Tensor, int, int]:
+def _load_img_as_tensor(img_path: str | PathLike[str], image_size: int) -> tuple[Tensor, int, int]:
     """One picture of a folder of frames: (3, S, S) in 0..1, its height and its width."""
     with Image.open(Path(img_path)) as picture:
         square = from_video_picture(picture, image_size)

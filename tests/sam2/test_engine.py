@@ -149,7 +149,7 @@ def test_both_ways_are_a_session_walked_forwards_and_then_in_reverse() -> None:
     assert_same(found, session_finds(task, 18))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data(), frames=st.integers(1, 16))
 def test_any_prompts_in_any_direction_give_the_masks_of_a_session(
     data: st.DataObject, frames: int
@@ -170,7 +170,7 @@ def test_the_way_back_reads_what_the_way_out_remembered() -> None:
 # ---- the engine forgets, and it makes no difference
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data(), frames=st.integers(1, 16))
 def test_forgetting_changes_no_mask_however_many_frames_are_lost(
     data: st.DataObject, frames: int
@@ -196,7 +196,7 @@ def test_what_is_remembered_does_not_grow_with_the_video() -> None:
 
     for number, _ in enumerate(run):
         if number in (50, 195, 200 + 50, 200 + 185):  # on the way out, then on the way back
-            held[number] = sum(isinstance(thing, FrameMemory) for thing in gc.get_objects())
+            held[number] = sum(type(thing) is FrameMemory for thing in gc.get_objects())
 
     assert held[195] == held[50]
     assert held[200 + 185] == held[200 + 50]
@@ -205,7 +205,7 @@ def test_what_is_remembered_does_not_grow_with_the_video() -> None:
 # ---- objects do not know of each other
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(jobs=tasks(range(8), most=5), max_batch=st.integers(1, 4))
 def test_an_object_gets_the_same_bits_alone_and_among_others(
     jobs: list[TrackTask], max_batch: int

@@ -131,6 +131,44 @@ def test_a_trimmed_bank_reads_the_same_as_a_full_one_on_a_walk_one_way(
         assert len(trimmed.tracked) < pointer_span
 
 
+@given(
+    prompts=st.sets(st.integers(0, 40), min_size=1, max_size=4),
+    starts=st.lists(st.integers(0, 40), max_size=4),
+    directions=st.lists(st.booleans(), min_size=5, max_size=5),
+    span=SPAN,
+    more=st.integers(0, 12),
+)
+def test_a_bank_of_recent_frames_reads_the_same_as_a_full_one_from_any_prompt_on(
+    prompts: set[int], starts: list[int], directions: list[bool], span: int, more: int
+) -> None:
+    pointer_span = span + 1 + more
+    full = recent = bank_of(prompts, set())
+    walks = [min(prompts), *(start for start in starts if start in prompts)]
+
+    for start, reverse in zip(walks, directions, strict=False):
+        walk = range(start, -1, -1) if reverse else range(start, 41)
+        for now in [frame for frame in walk if frame not in prompts]:
+            recalled = [b.recall(now, span, pointer_span, reverse) for b in (full, recent)]
+            assert read(recalled[0]) == read(recalled[1])
+            full = full.remember(memory(now))
+            recent = recent.remember(memory(now)).recent(pointer_span, reach=pointer_span - 1)
+
+
+@given(st.sets(st.integers(0, 40), min_size=1), FRAMES, NOW, SPAN, POINTER_SPAN, st.integers(2, 5))
+def test_of_many_prompted_frames_the_nearest_are_read_as_such_and_others_as_tracked(
+    prompted: set[int], tracked: set[int], now: int, span: int, pointer_span: int, most: int
+) -> None:
+    recalled = bank_of(prompted, tracked).recall(now, span, pointer_span, most_prompted=most)
+
+    maps, ages, _, _ = read(recalled)
+    chosen = {frame for frame, age in zip(maps, ages, strict=True) if age == 0}
+    assert len(chosen) == min(most, len(prompted))
+    assert {max(f for f in prompted if f < now)} <= chosen if min(prompted) < now else True
+    assert {min(f for f in prompted if f >= now)} <= chosen if max(prompted) >= now else True
+    others = (prompted | tracked) - chosen
+    assert {*maps} - chosen == {f for f in others if 0 < now - f <= span}
+
+
 @given(FRAMES, FRAMES, NOW)
 def test_a_bank_never_changes(prompted: set[int], tracked: set[int], frame: int) -> None:
     bank = bank_of(prompted, tracked)
@@ -139,6 +177,7 @@ def test_a_bank_never_changes(prompted: set[int], tracked: set[int], frame: int)
     bank.remember(memory(frame))
     bank.remember(memory(frame), reach=1)
     bank.remember_prompted(memory(frame))
+    bank.recent(1, reach=1)
     bank.forget(frame)
 
     assert (bank.prompted, bank.tracked) == before

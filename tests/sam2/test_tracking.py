@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sam2.config import ModelConfig
+from sam2.config import ModelConfig, model_config
 from sam2.mask_decoder import Decoded
 from sam2.memory import Recollection
 from sam2.model import FrameFeatures, Sam2
@@ -40,12 +40,14 @@ def no_gradients() -> Iterator[None]:
         yield
 
 
-def recollection(seed: int, prompted: int, ages: set[int], distances: list[int]) -> Recollection:
+def recollection(
+    seed: int, prompted: int, ages: set[int], distances: list[int], config: ModelConfig = TINY
+) -> Recollection:
     """Memories such as a bank gives, of random content; a seed gives always the same."""
     random = torch.Generator().manual_seed(seed)
-    shape = (TINY.memory_channels, TINY.grid, TINY.grid)
+    shape = (config.memory_channels, config.grid, config.grid)
     maps = [torch.randn(shape, generator=random) for _ in range(prompted + len(ages))]
-    pointers = [torch.randn(TINY.channels, generator=random) for _ in distances]
+    pointers = [torch.randn(config.channels, generator=random) for _ in distances]
     return Recollection(
         maps=tuple(m.to(torch.bfloat16) for m in maps),
         ages=(0,) * prompted + tuple(sorted(ages, reverse=True)),
@@ -83,7 +85,7 @@ def change(one: FrameMask, other: FrameMask) -> float:
 
 
 @pytest.mark.parametrize("config", [TINY, TINY_2_0], ids=lambda config: config.name)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(steps=STEPS, max_batch=st.integers(1, 5))
 def test_an_object_gets_the_same_bits_alone_and_in_a_batch(
     config: ModelConfig, steps: list[Step], max_batch: int
@@ -97,6 +99,20 @@ def test_an_object_gets_the_same_bits_alone_and_in_a_batch(
 
     assert len(together) == len(steps)
     for (mask, memory), (own_mask, own_memory) in zip(together, alone, strict=True):
+        assert same(mask, own_mask)
+        assert torch.equal(memory, own_memory)
+
+
+def test_a_full_batch_of_the_shipped_size_rounds_as_one_object_does() -> None:
+    nano = model_config("nano")
+    model = tiny_model(nano)  # the weights of this recipe, not those that are shipped
+    features = model.encode(torch.rand(1, 3, nano.image_size, nano.image_size))
+    steps = [Step(0, recollection(seed, 1, set(), [0], nano)) for seed in range(16)]
+
+    together = track(model, features, steps, max_batch=16)
+
+    for step, (mask, memory) in zip(steps, together, strict=True):
+        ((own_mask, own_memory),) = track(model, features, [step])
         assert same(mask, own_mask)
         assert torch.equal(memory, own_memory)
 

@@ -82,8 +82,9 @@ def tiny_model(config: ModelConfig = TINY, seed: int = 7, score_shift: float = 0
     """A model with such weights; `score_shift` makes objects be there more often, or less."""
     state = weights(config, seed)
     state["sam_mask_decoder.pred_obj_score_head.layers.2.bias"] += score_shift
-    model = Sam2(config)
-    model.load_state_dict(state, strict=True)
+    with torch.inference_mode(False):  # weights made in it could never be used outside of it
+        model = Sam2(config)
+        model.load_state_dict(state, strict=True)
     return model.eval()
 
 

@@ -37,12 +37,14 @@ class MaskDecoder(CoreMaskDecoder):
         high_res_features: Sequence[Tensor],
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]: ...
 
-    def forward(self, *core: Tensor, **published: Any) -> Any:
-        """By position the call of our own model; by keyword the published one, `decode_published`.
+    def forward(self, *args: Tensor, **kwargs: Any) -> Any:
+        """Our own call, or the published one, which comes by keywords: see `decode_published`.
 
         Both go through `forward`, so that hooks and compilation see them alike.
         """
-        return self.decode_published(**published) if published else super().forward(*core)
+        if "image_embeddings" in kwargs:
+            return self.decode_published(**kwargs)
+        return super().forward(*args, **kwargs)
 
     def decode_published(
         self,

@@ -1,0 +1,47 @@
+"""The model gives the figures it should: some of its own always, published ones where they are.
+
+`make parity` compares with all published figures; here are those that take little time.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.golden_cases import TOLERANCES, run_case
+from tests.sam2.figures import FILE, figures
+
+FRAMES = 4  # of a clip; enough for memories and pointers of several ages
+
+
+def cut(shared: Path, folder: Path, name: str, frames: int) -> Path:
+    """A golden folder with one video case, of which only the first frames are compared."""
+    golden, cases = shared / "golden", folder / "golden" / "cases"
+    cases.mkdir(parents=True)
+    for part in ("keys", "weights.py", "frames.py"):
+        (folder / "golden" / part).symlink_to(golden / part)
+    case: dict[str, Any] = json.loads((golden / "cases" / f"{name}.json").read_text())
+    walks = []
+    for number, step in enumerate(case["steps"]):
+        if step["op"] == "propagate":
+            step["max_frames"] = frames - 1  # it visits one more
+            step["result"]["frames"] = step["result"]["frames"][:frames]
+            walks.append(f"s{number}_")
+    (cases / f"{name}.json").write_text(json.dumps(case))
+    with np.load(golden / "cases" / f"{name}.npz") as arrays:
+        kept = {
+            key: arrays[key][:frames] if key.startswith(*walks) and "full" not in key else arrays[key]
+            for key in arrays.files
+            if key[0] == "s" and key[1].isdigit()
+        }
+    np.savez(cases / f"{name}.npz", **kept)
+    return folder
+
+
+def test_a_short_clip_matches_published_sam_2(shared: Path, tmp_path: Path) -> None:
+    differences = run_case(cut(shared, tmp_path, "video_clicks_21t", FRAMES), "video_clicks_21t")
+
+    assert {d.array for d in differences} >= {"score", "ptr", "low4", "full", "videobits (pixels)"}
+    assert [d for d in differences if not d.within] == []
