@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.any_video import AnyVideo, open_video
 from pipeline.masklets import Masklet, MaskletError
-from pipeline.video import Frame, Video
+from pipeline.video import Frame
 
 Picture = NDArray[np.uint8]  # (H, W, 3)
 Mask = NDArray[np.bool_]  # (H, W)
@@ -95,7 +96,7 @@ def contact_sheet(
 
 def render_overlay(video_path: str | Path, masklets: Sequence[Masklet], dest_mp4: Path) -> None:
     """Writes the tracked stretch of one video with its masklets drawn in."""
-    video = Video(video_path)
+    video = open_video(Path(video_path), str(video_path))
     start, stop = _tracked(masklets)
     pictures = (_drawn(frame, masklets) for frame in video.frames(start, stop))
     write_video(dest_mp4, pictures, video.info.fps)
@@ -107,7 +108,8 @@ def render_sheet(
     """Writes a contact sheet of frames spread evenly over the tracked stretch of one video."""
     start, stop = _tracked(masklets)
     chosen = np.linspace(start, stop - 1, min(tiles, stop - start)).round().astype(int)
-    stills = _stills(Video(video_path), chosen.tolist())
+    video = open_video(Path(video_path), str(video_path))
+    stills = _stills(video, chosen.tolist())
     contact_sheet([(_caption(f), _drawn(f, masklets)) for f in stills]).save(dest_png)
 
 
@@ -169,7 +171,7 @@ def _tracked(masklets: Sequence[Masklet]) -> tuple[int, int]:
     return min(indices), max(indices) + 1
 
 
-def _stills(video: Video, indices: Sequence[int]) -> Iterator[Frame]:
+def _stills(video: AnyVideo, indices: Sequence[int]) -> Iterator[Frame]:
     for index in indices:
         yield from video.frames(index, index + 1)
 

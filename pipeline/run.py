@@ -67,7 +67,9 @@ def run(entries: Sequence[VideoEntry], out: str, config: RunConfig) -> Summary:
         record = asked
         write_plan(tasks, fs, plan_folder)
         record.write(fs, folder)  # after the plan: where there is a record, the plan is whole
-    _carry_out(tasks, fs, folder, config, record.run_id)
+    earlier = summarise(record, fs, folder)
+    done = Tally(earlier.rows, earlier.counts.get("object_frames", 0))
+    _carry_out(tasks, done, fs, folder, config, record.run_id)
     summary = summarise(record, fs, folder)
     if summary.rows != len(tasks):
         raise RuntimeError(f"{out} has {summary.rows} rows for {len(tasks)} tasks: run it again")
@@ -124,8 +126,8 @@ class SegmentShard:
 class _Counter:
     """Adds up what all actors report; lives in an actor of its own."""
 
-    def __init__(self) -> None:
-        self.tally = Tally()
+    def __init__(self, tally: Tally) -> None:
+        self.tally = tally
 
     def add(self, tasks: int, object_frames: int) -> None:
         self.tally = Tally(self.tally.tasks + tasks, self.tally.object_frames + object_frames)
@@ -159,14 +161,19 @@ def _place(cluster: ClusterConfig, resources: Mapping[str, float]) -> _Place:
 
 
 def _carry_out(
-    tasks: Sequence[Task], fs: FileSystem, folder: str, config: RunConfig, run_id: str
+    tasks: Sequence[Task],
+    done: Tally,
+    fs: FileSystem,
+    folder: str,
+    config: RunConfig,
+    run_id: str,
 ) -> None:
-    """Segments the tasks that have no row yet."""
+    """Segments the tasks that have no row yet; `done` is what an earlier run has written."""
     shards = len({task.shard for task in tasks})
     total = Tally(len(tasks), sum(task.n_frames for task in tasks))
     with _ray(), DataContext.current(_context(fs, folder)):
         counter: Any = ray.remote(_Counter)  # _Counter itself never heard of Ray
-        tally = counter.options(num_cpus=0).remote()
+        tally = counter.options(num_cpus=0).remote(done)
         plan = ray.data.read_parquet(
             storage.join(folder, "tasks"), filesystem=fs, override_num_blocks=shards
         )
@@ -214,6 +221,7 @@ def _ray() -> Iterator[None]:
         ray.init(
             include_dashboard=False,
             logging_level=logging.ERROR,
+            log_to_driver=False,
             _node_ip_address="127.0.0.1",  # nothing outside this machine may reach it
         )
     try:

@@ -33,6 +33,7 @@ from pipeline.evaluation.scores import Scores, chosen, score
 from pipeline.frame_folder import FrameFolder
 from pipeline.manifest import ObjectPrompts, Prompt, PromptMask, VideoEntry
 from pipeline.masklets import Masklet, read_masklets
+from pipeline.overlay import render_sheet
 from pipeline.rle import encode_mask
 from pipeline.run import Summary, run
 from pipeline.video import VideoError
@@ -48,6 +49,7 @@ def track_and_score(
 ) -> tuple[Summary, Scores | None]:
     """Runs the job under `out`, writes out/predictions and scores them, unless a task failed.
 
+    A contact sheet of each sequence with its masks goes to out/sheets.
     Raises EvaluationError before anything is started if truth and frames do not fit.
     """
     clips = find_clips(truth, frames, sequences)
@@ -57,6 +59,10 @@ def track_and_score(
     masklets: dict[str, list[Masklet]] = defaultdict(list)
     for masklet in read_masklets(out):
         masklets[masklet.video_id].append(masklet)
+    with stored(storage.join(out, "sheets")) as sheets:
+        sheets.mkdir(parents=True, exist_ok=True)
+        for clip in clips:
+            render_sheet(clip.pictures.path, masklets[clip.name], sheets / f"{clip.name}.png")
     with stored(storage.join(out, "predictions")) as folder:
         for clip in clips:
             clip.write_predictions(masklets[clip.name], folder / clip.name)

@@ -10,10 +10,38 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.golden_cases import TOLERANCES, run_case
+from tests.golden_cases import run_case
 from tests.sam2.figures import FILE, figures
 
+# Rounding that falls otherwise on another machine moves a memory by a bfloat16 step, and that moves
+# the figures of all later frames by about a tenth of these. A mistake moves them by far more.
+ALLOWED = {"low": 0.05, "score": 0.05, "ptr": 0.01, "iou": 0.003, "area": 15}
 FRAMES = 4  # of a clip; enough for memories and pointers of several ages
+
+
+def test_the_tiny_model_still_gives_its_own_figures() -> None:
+    found = figures()
+
+    with np.load(FILE) as kept:
+        assert found.keys() == {*kept.files}
+        off = {name: float(np.abs(found[name] - kept[name]).max()) for name in kept.files}
+    assert {n: by for n, by in off.items() if by > ALLOWED[n.rpartition("_")[2]]} == {}
+
+
+@pytest.mark.parametrize("name", ["image_20t", "image_unstable_21t"])
+def test_a_still_matches_published_sam_2(shared: Path, name: str) -> None:
+    differences = run_case(shared, name)
+
+    assert {d.array for d in differences} >= {"low", "iou", "maskbits (pixels)"}
+    assert [d for d in differences if not d.within] == []
+
+
+@pytest.mark.slow
+def test_a_short_clip_matches_published_sam_2(shared: Path, tmp_path: Path) -> None:
+    differences = run_case(cut(shared, tmp_path, "video_clicks_21t", FRAMES), "video_clicks_21t")
+
+    assert {d.array for d in differences} >= {"score", "ptr", "low4", "full", "videobits (pixels)"}
+    assert [d for d in differences if not d.within] == []
 
 
 def cut(shared: Path, folder: Path, name: str, frames: int) -> Path:
@@ -38,10 +66,3 @@ def cut(shared: Path, folder: Path, name: str, frames: int) -> Path:
         }
     np.savez(cases / f"{name}.npz", **kept)
     return folder
-
-
-def test_a_short_clip_matches_published_sam_2(shared: Path, tmp_path: Path) -> None:
-    differences = run_case(cut(shared, tmp_path, "video_clicks_21t", FRAMES), "video_clicks_21t")
-
-    assert {d.array for d in differences} >= {"score", "ptr", "low4", "full", "videobits (pixels)"}
-    assert [d for d in differences if not d.within] == []
