@@ -26,6 +26,10 @@ from pipeline.record import RunRecord
 from pipeline.segmenter import Segmenter
 from pipeline.weights import open_model
 
+# CPUs that Ray Data needs beside our actors, or a resumed run waits for ever: one for the actor
+# that leaves out what is done, one for the tasks that read the plan and write the rows.
+_DATA_CPUS = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
@@ -80,7 +84,7 @@ def run(entries: Sequence[VideoEntry], out: str, config: RunConfig) -> Summary:
 def segment(tasks: Dataset, config: RunConfig, run_id: str = "", tally: Any = None) -> Dataset:
     """Masklet rows for task rows (pipeline.plan.TASKS), one for one: the job without its ends."""
     resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    place = _place(config.cluster, resources)
+    share = place(config.cluster, resources)
     # With GPUs, the public map_batches wants a batch size and then glues shards together until they
     # have that many rows; a batch has to be a shard, or the objects of a video would part company.
     return tasks.map_batches_internal(
@@ -88,9 +92,9 @@ def segment(tasks: Dataset, config: RunConfig, run_id: str = "", tally: Any = No
         batch_size=None,
         batch_format="pyarrow",
         fn_constructor_args=(config, run_id, tally),
-        compute=ActorPoolStrategy(size=place.actors),
-        num_gpus=place.gpus,
-        num_cpus=place.cpus,
+        compute=ActorPoolStrategy(size=share.actors),
+        num_gpus=share.gpus,
+        num_cpus=share.cpus,
     )
 
 
@@ -142,7 +146,7 @@ def _read(counter: Any) -> Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """How many actors there are, and what each may use."""
 
     actors: int
@@ -150,14 +154,14 @@ class _Place:
     cpus: float
 
 
-def _place(cluster: ClusterConfig, resources: Mapping[str, float]) -> _Place:
-    """One actor per GPU, or per share of the CPUs where there is none."""
+def place(cluster: ClusterConfig, resources: Mapping[str, float]) -> Place:
+    """One actor per GPU, or per share of the CPUs where there is none; some CPUs stay free."""
     cpus, gpus = resources.get("CPU", 1), resources.get("GPU", 0)
     per_actor = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else min(gpus, 1)
-    fitting = int(gpus / per_actor) if per_actor else int((cpus - 1) // cluster.threads)
-    actors = cluster.actors or max(fitting, 1)
-    # One CPU stays free for Ray Data's own tasks, which read the plan and write the rows.
-    return _Place(actors, per_actor, min(cluster.threads, max((cpus - 1) / actors, 0.1)))
+    free = max(cpus - _DATA_CPUS, 0)
+    fitting = gpus // per_actor if per_actor else free // cluster.threads
+    actors = cluster.actors or max(int(fitting), 1)
+    return Place(actors, per_actor, min(cluster.threads, free / actors))
 
 
 def _carry_out(
@@ -219,6 +223,7 @@ def _ray() -> Iterator[None]:
         # Ray's core complains of how Ray Data starts its actors; its logs keep what matters.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         ray.init(
+            num_cpus=(os.cpu_count() or 1) + _DATA_CPUS,  # those two have little to do
             include_dashboard=False,
             logging_level=logging.ERROR,
             log_to_driver=False,

@@ -14,7 +14,7 @@ from pipeline.config import RunConfig, load_config
 from pipeline.manifest import ObjectPrompts, Prompt, VideoEntry
 from pipeline.masklets import SCHEMA, Masklet, read_masklets
 from pipeline.record import RecordError
-from pipeline.run import run, segment
+from pipeline.run import place, run, segment
 from tests.clips import write_clip
 
 pytestmark = [
@@ -167,3 +167,24 @@ def test_the_job_without_its_ends_is_a_dataset_to_a_dataset(
 
     expected = {m.task_id: m.counts for m in rows(finished)}
     assert {row["task_id"]: list(row["counts"]) for row in masklets} == expected
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 8, 64])
+def test_two_cpus_are_left_for_ray_data_itself_however_many_there_are(cores: int) -> None:
+    cluster = load_config(settings=["cluster.threads=4"]).cluster
+
+    chosen = place(cluster, {"CPU": cores + 2.0})
+
+    assert chosen.actors >= 1
+    assert chosen.actors * chosen.cpus <= cores
+    assert chosen.gpus == 0
+
+
+def test_there_is_one_actor_per_gpu_or_several_if_they_share() -> None:
+    resources = {"CPU": 32.0, "GPU": 4.0}
+
+    alone = place(load_config().cluster, resources)
+    shared = place(load_config(settings=["cluster.gpus_per_actor=0.5"]).cluster, resources)
+
+    assert (alone.actors, alone.gpus) == (4, 1)
+    assert (shared.actors, shared.gpus) == (8, 0.5)
