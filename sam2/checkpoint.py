@@ -1,13 +1,11 @@
 """Checkpoints: published `.pt` files as they are, and safetensors; strict, and running no code."""
 
 import hashlib
-import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -67,7 +65,9 @@ def read_weights(path: Path) -> Mapping[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         return _read_pickled(path)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # torch raises whatever a damaged pickle leads it to
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "it ends early"
         raise CheckpointError(
             f"{path} cannot be read as a checkpoint ({reason}). Expected is a published SAM 2 .pt "
@@ -89,7 +89,9 @@ def _read_pickled(path: Path) -> Mapping[str, Tensor]:
                 raise CheckpointError(f"{path} is compressed, which no torch checkpoint is.")
     content = torch.load(path, map_location="cpu", weights_only=True)
     weights = content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(weights, dict) or not all(isinstance(v, Tensor) for v in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in weights.items()
+    ):
         raise CheckpointError(f"{path} holds no state dict, neither at the top nor under 'model'.")
     return weights
 

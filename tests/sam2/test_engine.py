@@ -98,7 +98,9 @@ def loop_finds(task: TrackTask, frames: int, lost: frozenset[int]) -> dict[int, 
             features = features_of(model(), clip[frame : frame + 1])
             ((found[frame], memory),) = track(model(), features, [step])
             bank = bank.remember(FrameMemory(frame, memory, found[frame].pointer))
-    return {f: mask for f, mask in found.items() if any(f in walk for _, walk in walks[task.direction])}
+    return {
+        f: mask for f, mask in found.items() if any(f in walk for _, walk in walks[task.direction])
+    }
 
 
 def assert_same(found: Mapping[int, FrameMask], expected: Mapping[int, FrameMask]) -> None:

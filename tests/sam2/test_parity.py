@@ -60,7 +60,9 @@ def cut(shared: Path, folder: Path, name: str, frames: int) -> Path:
     (cases / f"{name}.json").write_text(json.dumps(case))
     with np.load(golden / "cases" / f"{name}.npz") as arrays:
         kept = {
-            key: arrays[key][:frames] if key.startswith(*walks) and "full" not in key else arrays[key]
+            key: arrays[key][:frames]
+            if key.startswith(*walks) and "full" not in key
+            else arrays[key]
             for key in arrays.files
             if key[0] == "s" and key[1].isdigit()
         }

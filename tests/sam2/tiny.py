@@ -63,7 +63,7 @@ def weight(key: str, shape: tuple[int, ...], seed: int) -> Tensor:
         return torch.from_numpy(0.5 + 0.1 * noise)
     if key.endswith(".weight") and len(shape) == 1:  # of a norm
         return torch.from_numpy(1 + 0.1 * noise)
-    if not key.endswith(".weight") or len(shape) == 2 and shape[0] <= 4 and "embed" in key:
+    if not key.endswith(".weight") or (len(shape) == 2 and shape[0] <= 4 and "embed" in key):
         return torch.from_numpy(0.5 * noise)
     fan_in = shape[0] if "output_upscaling" in key else math.prod(shape[1:])
     gain = next((gain for part, gain in _GAINS if part in key), 1.0)
