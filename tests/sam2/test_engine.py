@@ -56,7 +56,7 @@ def engine_finds(
 
 
 def session_finds(task: TrackTask, frames: int) -> dict[int, FrameMask]:
-    """What a person gets who has a session with this object alone, and walks it as the task says."""
+    """What a session with this object alone finds, walked as the task says."""
     session = Session(model(), ready(pictures(frames)), SIZE)
     for frame, prompt in task.prompts.items():
         session.prompt(task.key, frame, prompt)
