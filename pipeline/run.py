@@ -81,10 +81,19 @@ def run(entries: Sequence[VideoEntry], out: str, config: RunConfig) -> Summary:
     return summary
 
 
-def segment(tasks: Dataset, config: RunConfig, run_id: str = "", tally: Any = None) -> Dataset:
-    """Masklet rows for task rows (pipeline.plan.TASKS), one for one: the job without its ends."""
+def segment(
+    tasks: Dataset,
+    config: RunConfig,
+    run_id: str = "",
+    tally: Any = None,
+    shards: int | None = None,
+) -> Dataset:
+    """Masklet rows for task rows (pipeline.plan.TASKS), one for one: the job without its ends.
+
+    `shards` is how many blocks there are, if known: more actors would have nothing to do.
+    """
     resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    share = place(config.cluster, resources)
+    share = place(config.cluster, resources, shards)
     # With GPUs, the public map_batches wants a batch size and then glues shards together until they
     # have that many rows; a batch has to be a shard, or the objects of a video would part company.
     return tasks.map_batches_internal(
@@ -154,13 +163,16 @@ class Place:
     cpus: float
 
 
-def place(cluster: ClusterConfig, resources: Mapping[str, float]) -> Place:
+def place(
+    cluster: ClusterConfig, resources: Mapping[str, float], shards: int | None = None
+) -> Place:
     """One actor per GPU, or per share of the CPUs where there is none; some CPUs stay free."""
     cpus, gpus = resources.get("CPU", 1), resources.get("GPU", 0)
     per_actor = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else min(gpus, 1)
     free = max(cpus - _DATA_CPUS, 0)
     fitting = gpus // per_actor if per_actor else free // cluster.threads
     actors = cluster.actors or max(int(fitting), 1)
+    actors = min(actors, shards or actors)
     return Place(actors, per_actor, min(cluster.threads, free / actors))
 
 
@@ -181,7 +193,7 @@ def _carry_out(
         plan = ray.data.read_parquet(
             storage.join(folder, "tasks"), filesystem=fs, override_num_blocks=shards
         )
-        masklets = segment(plan, config, run_id, tally)
+        masklets = segment(plan, config, run_id, tally, shards)
         with shown(lambda: _read(tally), total):
             masklets.write_parquet(
                 storage.join(folder, "masklets"),

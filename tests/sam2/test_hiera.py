@@ -1,0 +1,62 @@
+"""The trunk's windows and maps."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sam2.hiera import halve, join_windows, split_windows
+from tests.sam2.tiny import TINY, pictures, ready, tiny_model
+
+SIDE = st.integers(1, 13)
+
+
+@given(SIDE, SIDE, st.integers(1, 7))
+def test_windows_put_back_are_the_map_again(height: int, width: int, window: int) -> None:
+    x = torch.arange(2.0 * height * width * 3).view(2, height, width, 3)
+
+    windows = split_windows(x, window)
+
+    assert windows.shape[1:] == (window, window, 3)
+    assert torch.equal(join_windows(windows, height, width), x)
+
+
+def test_a_map_that_does_not_divide_is_padded_at_the_right_and_bottom() -> None:
+    windows = split_windows(torch.ones(1, 4, 4, 1), 3)[..., 0]
+
+    assert windows.sum(dim=(1, 2)).tolist() == [9, 3, 3, 1]
+    assert windows[1, :, 0].tolist() == [1, 1, 1]
+    assert windows[2, 0].tolist() == [1, 1, 1]
+
+
+def test_windows_follow_each_other_row_by_row() -> None:
+    x = torch.arange(16).view(1, 4, 4, 1)
+
+    assert split_windows(x, 2)[1].flatten().tolist() == [2, 3, 6, 7]
+
+
+def test_halving_takes_the_largest_of_four() -> None:
+    assert halve(torch.arange(16.0).view(1, 4, 4, 1)).flatten().tolist() == [5, 7, 13, 15]
+
+
+def test_the_trunk_gives_four_maps_each_half_as_wide_and_twice_as_deep() -> None:
+    with torch.inference_mode():
+        maps = tiny_model().image_encoder.trunk(torch.stack(ready(pictures(2))))
+
+    side = TINY.image_size // 4
+    assert [tuple(m.shape) for m in maps] == [
+        (2, c, side >> stage, side >> stage) for stage, c in enumerate(TINY.trunk.channels)
+    ]
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (63, 63)])
+def test_every_corner_of_the_picture_is_seen_by_every_map(corner: tuple[int, int]) -> None:
+    image = ready(pictures(1))[0]
+    touched = image.clone()
+    touched[:, corner[0], corner[1]] += 3
+
+    with torch.inference_mode():
+        before, after = (tiny_model().encode(i[None]) for i in (image, touched))
+
+    for name in ("image", "middle", "fine"):
+        assert not torch.equal(getattr(before, name), getattr(after, name))
