@@ -170,6 +170,19 @@ def test_memories_may_be_read_in_any_order() -> None:
     assert change(followed(USUAL), followed(shuffled)) < 1e-4
 
 
+def test_a_pointer_is_as_old_as_the_part_of_the_span_that_it_lies_back() -> None:
+    model = tiny_model()
+    features = features_of(model, pictures(1))
+
+    def followed_with(distances: tuple[int, ...], pointer_span: int) -> FrameMask:
+        memory = replace(USUAL, distances=distances)
+        return track(model, features, [Step(0, memory, pointer_span)])[0][0]
+
+    # A pointer span of 5 reaches 4 frames back.
+    assert same(followed_with((0, 2, 4), 5), followed_with((0, 1, 2), 3))
+    assert not same(followed_with((0, 2, 4), 5), followed_with((0, 2, 4), 3))
+
+
 def test_sam_2_0_does_not_see_how_old_a_pointer_is() -> None:
     old = tiny_model(TINY_2_0)
 
