@@ -67,11 +67,7 @@ def fetch(model: Annotated[str, typer.Argument(help="A model, such as sam2.1-tin
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; gives the exit code."""
-    try:
-        app(argv)
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
+    return options.exit_code(app, argv)
 
 
 if __name__ == "__main__":

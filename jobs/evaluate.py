@@ -124,11 +124,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; gives the exit code."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(evaluate)
-    try:
-        app(argv)
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
+    return options.exit_code(app, argv)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Options that several commands share, and how their errors reach a person."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -29,7 +29,7 @@ Points = Annotated[
 ]
 Way = Annotated[str, typer.Option("--direction", help="forward, reverse or both.")]
 Frames = Annotated[str | None, typer.Option(help="FIRST:STOP, the part of --video to look at.")]
-Model = Annotated[str | None, typer.Option(help="nano, sam2.1-tiny, … (see DESIGN).")]
+Model = Annotated[str | None, typer.Option(help="nano, sam2.1-tiny, sam2.1-large, …")]
 Checkpoint = Annotated[str | None, typer.Option(help="A .pt or .safetensors path or URI.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.")]
 Settings = Annotated[
@@ -45,6 +45,15 @@ _WRONG = (
     StorageError,
     UnknownModelError,
 )
+
+
+def exit_code(app: typer.Typer, argv: Sequence[str] | None) -> int:
+    """Runs a command line and gives its exit code, where typer would end the program."""
+    try:
+        app(argv)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
 @contextmanager

@@ -210,7 +210,12 @@ def test_what_cannot_be_applied_is_refused_by_name(override: str, why: str) -> N
 
 
 def test_naming_what_is_built_in_is_allowed() -> None:
-    nano("++model.pred_obj_scores=true", "++model._target_=sam2.modeling.sam2_base.SAM2Base")
+    named = nano(
+        "++model.pred_obj_scores=true", "++model._target_=sam2.modeling.sam2_base.SAM2Base"
+    )
+
+    assert type(named) is SAM2Base
+    assert named.config == nano().config
 
 
 def test_the_list_of_overrides_is_left_alone() -> None:

@@ -123,7 +123,9 @@ def test_one_mask_serves_all_objects(predictor: SAM2ImagePredictor) -> None:
 
 
 def test_padding_points_may_lie_anywhere(predictor: SAM2ImagePredictor) -> None:
-    predictor.predict(point_coords=[[30, 20], [-999, 0]], point_labels=[1, -1])
+    masks, _, _ = predictor.predict(point_coords=[[30, 20], [-999, 0]], point_labels=[1, -1])
+
+    assert masks.shape == (3, HEIGHT, WIDTH)
 
 
 def test_any_multiple_of_32_is_an_image_size() -> None:
@@ -289,7 +291,9 @@ def test_a_wrong_prompt_is_told_and_the_predictor_goes_on(
 
 
 def test_a_box_may_reach_beyond_the_picture(predictor: SAM2ImagePredictor) -> None:
-    predictor.predict(box=[-3, -2, WIDTH + 1, 20])
+    masks, _, _ = predictor.predict(box=[-3, -2, WIDTH + 1, 20])
+
+    assert masks.shape == (3, HEIGHT, WIDTH)
 
 
 def test_without_a_picture_there_is_nothing_to_ask(predictor: SAM2ImagePredictor) -> None:
