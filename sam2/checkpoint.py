@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sam2.config import MODELS, ModelConfig, model_config
 from sam2.model import Sam2
+from sam2.precision import Precision, set_precision
 
 
 class CheckpointError(ValueError):
@@ -18,7 +19,10 @@ class CheckpointError(ValueError):
 
 
 def load_model(
-    name: str, checkpoint: Path | None = None, device: str | torch.device = "cpu"
+    name: str,
+    checkpoint: Path | None = None,
+    device: str | torch.device = "cpu",
+    precision: Precision = "exact",
 ) -> Sam2:
     """The model called `name` with the weights of `checkpoint`, ready to run.
 
@@ -31,7 +35,7 @@ def load_model(
         model = Sam2(config)
     if checkpoint is not None:
         load_weights(model, checkpoint)
-    return model.to(device).eval()
+    return set_precision(model.to(device).eval(), precision)
 
 
 def load_weights(model: Sam2, path: Path) -> None:

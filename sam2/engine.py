@@ -1,24 +1,34 @@
-"""The engine: moves the objects of a video through its frames, one frame at a time.
+"""The engine: moves the objects of many videos through their frames on one device.
 
-One step encodes a frame once, follows all objects that live on it in one batch, and commits their
-new memories. What is kept does not grow with the length of the video.
+A step does one piece of work, which the scheduler chooses: it encodes some frames, each once for
+all objects on it, or follows a batch of objects to the frames that they have reached, and commits
+their new memories. What is kept does not grow with the length of the videos.
 """
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import count, islice
+from threading import Event
+from time import perf_counter
+from typing import TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from sam2.images import normalise
-from sam2.memory import FrameMemory, MemoryBank
 from sam2.model import FrameFeatures, Sam2
 from sam2.prompts import MaskPrompt, Prompt
+from sam2.reader import Clip, End, Leg
+from sam2.scheduler import Encode, Follow, ObjectFrame, Scheduler
+from sam2.task import TrackTask, VideoTask
 from sam2.tracking import FrameMask, Step, answer_mask, answer_points, memorize_prompted, track
+from sam2.walk import Ahead, FrameResult, Walk
 
-Direction = Literal["forward", "reverse", "both"]
+Measure = Callable[[str, float], None]  # hears what the engine measures of itself: name, value
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class MissingFrameError(Exception):
@@ -29,86 +39,52 @@ class MissingFrameError(Exception):
         self.frame = frame
 
 
-class Frame(Protocol):
-    """One frame of a clip: its number from 0 and its RGB pixels (S, S, 3)."""
+class DeviceMemoryError(Exception):
+    """The device has no room for even one frame or one object of a video."""
 
-    @property
-    def index(self) -> int: ...
-
-    @property
-    def pixels(self) -> npt.NDArray[np.uint8]: ...
-
-
-class Clip(Protocol):
-    """A video that can be walked through both ways, its frames scaled to `size` pixels square."""
-
-    def frames(self, start: int, stop: int, *, size: int) -> Iterator[Frame]: ...
-
-    def frames_reversed(self, start: int, stop: int, *, size: int) -> Iterator[Frame]: ...
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(
+            f"device '{device}' ran out of memory with a batch of one: let fewer videos and "
+            "objects share it, or choose a smaller model"
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TrackTask:
-    """One object to be tracked: forwards from its first prompt, in reverse from its last, or both.
+class TaskEnd:
+    """A task has come to its end, or to an error that is its own or that of its video."""
 
-    Both: forwards from the first prompt, then from there in reverse, remembering what lay ahead.
-    """
-
-    key: int  # what its results are called by
-    prompts: Mapping[int, Prompt]  # by frame; at least one
-    direction: Direction = "forward"
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FrameResult:
-    """The objects found on one frame."""
-
-    frame: int
-    found: Mapping[int, FrameMask]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Live:
-    """A task under way: what its object remembers, and the answers to its prompts."""
-
-    task: TrackTask
-    answers: Mapping[int, FrameMask]
-    bank: MemoryBank
-    turn: MemoryBank  # what the way back starts from
-
-    @property
-    def start(self) -> int:
-        """The frame on which the object starts to walk."""
-        return max(self.answers) if self.task.direction == "reverse" else min(self.answers)
-
-    def on_walk(self, frame: int, reverse: bool) -> bool:
-        """Whether the walk in this direction takes the object to `frame`."""
-        if not reverse:
-            return frame >= self.start
-        # A task that walks both ways has met its first frame on the way out.
-        return frame < self.start or (frame == self.start and self.task.direction == "reverse")
-
-    def remembering(self, memory: FrameMemory, span: int) -> "Live":
-        """The task one frame further; `span` is how far object pointers are read."""
-        bank = self.bank.remember(memory, reach=span - 1)
-        # Frames as near to the start as this are read again by the first frames of the way back.
-        near = 0 <= memory.frame - self.start < span - 1
-        return replace(self, bank=bank, turn=bank if near else self.turn)
-
-    def turned(self) -> "Live":
-        """The task about to walk in reverse."""
-        return self if self.task.direction == "reverse" else replace(self, bank=self.turn)
+    video: VideoTask
+    key: int
+    error: Exception | None = None
 
 
 class Engine:
-    """Tracks the objects of one video after another on one device."""
+    """Tracks the objects of many videos on one device; no object's masks depend on the others."""
 
-    def __init__(self, model: Sam2, max_batch: int = 16) -> None:
+    def __init__(
+        self,
+        model: Sam2,
+        max_batch: int = 16,
+        encode_batch: int | None = None,
+        slots: int = 64,
+        bank_bytes: int = 4 << 30,
+        measure: Measure = lambda name, value: None,
+    ) -> None:
+        """For the limits see `Scheduler`; without an `encode_batch`, what pays on the device.
+
+        A CPU takes frames one by one anyhow, so there only memory would be lost by encoding ahead.
+        `measure` hears encode_s, track_s and decode_wait_s of every step, as the host sees them,
+        batch_occupancy (0..1) of every batch of objects, and queue, the tracks that wait to begin.
+        """
         self.model = model
-        self.max_batch = max_batch
-        self._size = model.config.image_size
+        if encode_batch is None:
+            encode_batch = 1 if model.device.type == "cpu" else 4
+        self.scheduler = Scheduler(max_batch, encode_batch, slots, bank_bytes)
+        self._walks: dict[int, Walk] = {}
+        self._numbers = count()
+        self._news = Event()  # a frame of some video is decoded
+        self._measure = measure
 
-    @torch.inference_mode()
     def run(
         self,
         clip: Clip,
@@ -116,81 +92,207 @@ class Engine:
         tasks: Sequence[TrackTask],
         window: tuple[int, int],
     ) -> Iterator[FrameResult]:
-        """Tracks `tasks` through the frames `window` (half open) of a (height, width) video.
+        """Tracks `tasks` through the frames `window` (half open) of one (height, width) video.
 
         Yields each frame with the objects found on it, first the walk forwards, then the one in
-        reverse; an object comes once per frame, and its masks do not depend on the others.
-        Raises MissingFrameError, before anything else, for a prompt on a frame that is not there.
+        reverse; an object comes once per frame. A task that was begun before goes on where its
+        state says. Raises the error of any task that ends with one; MissingFrameError, before
+        anything else, for a prompt on a frame that is not there.
         """
-        start, stop = window
-        span = min(self.model.config.pointer_span, stop - start)
-        live = self._prompt(clip, frame_size, tasks)
-        ahead = [t for t in live if t.task.direction != "reverse"]
-        behind = [t for t in live if t.task.direction == "reverse"]
-        if ahead:
-            frames = clip.frames(min(t.start for t in ahead), stop, size=self._size)
-            ahead = yield from self._walk(frames, ahead, span, reverse=False)
-        behind += [t for t in ahead if t.task.direction == "both"]
-        if behind:
-            frames = clip.frames_reversed(start, max(t.start for t in behind) + 1, size=self._size)
-            yield from self._walk(frames, [t.turned() for t in behind], span, reverse=True)
+        if self.busy:
+            raise RuntimeError("The engine is at work on other videos: add this one to them.")
+        self.add(VideoTask(clip, frame_size, tasks, window))
+        try:
+            while self.busy:
+                for event in self.step():
+                    if isinstance(event, FrameResult):
+                        yield event
+                    elif event.error:
+                        raise event.error
+        finally:
+            self.close()
 
-    def _prompt(
-        self, clip: Clip, frame_size: tuple[int, int], tasks: Sequence[TrackTask]
-    ) -> list[Live]:
-        """Answers every prompt: each frame of an object reads the memories of all of them."""
-        answers: dict[int, dict[int, FrameMask]] = {task.key: {} for task in tasks}
-        banks = dict.fromkeys(answers, MemoryBank())
-        for index in sorted({f for task in tasks for f in task.prompts}):
-            frame = next(clip.frames(index, index + 1, size=self._size), None)
-            if frame is None:
-                raise MissingFrameError(index)
-            features = self._encode(frame)
-            for task in tasks:
-                if prompt := task.prompts.get(index):
-                    found = self._answer(features, prompt, frame_size)
-                    memory = memorize_prompted(self.model, features, index, found)
-                    answers[task.key][index] = found
-                    banks[task.key] = banks[task.key].remember_prompted(memory)
-        return [Live(t, answers[t.key], banks[t.key], turn=banks[t.key]) for t in tasks]
+    def add(self, video: VideoTask) -> None:
+        """Takes a video on; its tasks begin as soon as there are slots and memory for them.
 
-    def _answer(
-        self, features: FrameFeatures, prompt: Prompt, frame_size: tuple[int, int]
+        If they are more than there can ever be, they walk through it in parts, one after another.
+        """
+        config = self.model.config
+        tasks = {task.key: task for task in video.tasks}
+        banks = {key: task.bank_bytes(config) for key, task in tasks.items()}
+        for part in self.scheduler.split(banks):
+            number = next(self._numbers)
+            self._walks[number] = Walk(video, [tasks[key] for key in part], config, self._news)
+            self.scheduler.ask(number, part)
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is left to do."""
+        return bool(self._walks)
+
+    def close(self) -> None:
+        """Drops whatever is under way, and ends the threads that decode for it."""
+        for number in list(self._walks):
+            self._drop(number)
+
+    @torch.inference_mode()
+    def step(self) -> list[FrameResult | TaskEnd]:
+        """Does the next piece of work, or waits for a frame to be decoded; what came of it."""
+        for number in self.scheduler.admit():
+            self._walks[number].start(self.model.device)
+        self._news.clear()
+        events = [event for number in list(self._walks) for event in self._advance(number)]
+        work = self.scheduler.next()
+        started = perf_counter()
+        if isinstance(work, Encode):
+            events += self._encode(work.walks)
+            self._measure("encode_s", perf_counter() - started)
+        elif isinstance(work, Follow):
+            self._measure("batch_occupancy", len(work.batch) / self.scheduler.max_batch)
+            self._measure("queue", self.scheduler.waiting)
+            events += self._follow(work.batch)
+            self._measure("track_s", perf_counter() - started)
+        elif self.busy and not events:
+            self._news.wait()
+            self._measure("decode_wait_s", perf_counter() - started)
+        return events
+
+    # ---- along the frames
+
+    def _advance(self, number: int) -> Iterator[FrameResult | TaskEnd]:
+        """Takes a walk on as far as it gets without a batch: frames, answers, ends of legs."""
+        walk = self._walks[number]
+        while number in self._walks:
+            for _ in range(walk.look_ahead(self.scheduler.encode_batch)):
+                self.scheduler.decoded(number)
+            if ahead := walk.step():
+                yield from self._arrive(number, walk, ahead)
+            elif isinstance(leg := walk.next_leg(), Leg):
+                yield from (self._end(number, key) for key in walk.enter(leg))
+            elif isinstance(leg, End):
+                yield from self._end_all([number], leg.error)
+            else:
+                return
+
+    def _arrive(self, number: int, walk: Walk, ahead: Ahead) -> Iterator[FrameResult | TaskEnd]:
+        """Does on a frame what needs no batch: answers prompts, or sees who is to be followed."""
+        if walk.leg is not Leg.PROMPTS:
+            walk.meet()
+        elif ahead.picture.pixels is None:
+            for key in walk.asked():
+                yield self._end(number, key, MissingFrameError(ahead.picture.index))
+        elif not self._answer(walk):
+            yield from self._end_all([number], DeviceMemoryError(self.model.device))
+        if ahead.needed and number in self._walks:
+            span = walk.pointer_span
+            self.scheduler.reached(
+                number, [ObjectFrame(number, k, (r.shape, span)) for k, r in walk.recalled.items()]
+            )
+        if result := walk.result():
+            yield result
+
+    def _answer(self, walk: Walk) -> bool:
+        """Answers and remembers the prompts on a frame; False if the device has no room for it."""
+        try:
+            for key, prompt in walk.asked().items():
+                found = self._find(prompt, walk.features, walk.video.frame_size)
+                memory = memorize_prompted(self.model, walk.features, walk.frame, found)
+                walk.answered(key, memory, found)
+        except torch.OutOfMemoryError:
+            return False
+        return True
+
+    def _find(
+        self, prompt: Prompt, features: FrameFeatures, frame_size: tuple[int, int]
     ) -> FrameMask:
         if isinstance(prompt, MaskPrompt):
             return answer_mask(self.model, features, prompt)
         return answer_points(self.model, features, prompt, frame_size)
 
-    def _walk(
-        self, frames: Iterator[Frame], live: Sequence[Live], span: int, reverse: bool
-    ) -> Generator[FrameResult, None, list[Live]]:
-        """Takes the objects along the frames; returns them as they are at the end."""
-        tasks = {t.task.key: t for t in live}
-        for frame in frames:
-            walking = [t for t in tasks.values() if t.on_walk(frame.index, reverse)]
-            found = {t.task.key: t.answers.get(frame.index) for t in walking}
-            unknown = [key for key, mask in found.items() if mask is None]
-            stepped = self._step(frame, [tasks[key] for key in unknown], span, reverse)
-            for key, (mask, memory) in zip(unknown, stepped, strict=True):
-                found[key] = mask
-                tasks[key] = tasks[key].remembering(memory, span)
-            if found:
-                yield FrameResult(frame.index, {key: mask for key, mask in found.items() if mask})
-        return list(tasks.values())
+    def _end(self, number: int, key: int, error: Exception | None = None) -> TaskEnd:
+        walk = self._walks[number]
+        walk.end(key)
+        self.scheduler.ended(number, key)
+        if not walk.states:
+            self._drop(number)
+        return TaskEnd(walk.video, key, error)
 
-    def _step(
-        self, frame: Frame, live: Sequence[Live], span: int, reverse: bool
-    ) -> list[tuple[FrameMask, FrameMemory]]:
-        """Follows the objects to one frame, all in one batch."""
-        if not live:
-            return []
-        memory_span = self.model.config.memory_span
-        steps = [
-            Step(0, t.bank.recall(frame.index, memory_span, span, reverse), span) for t in live
+    def _end_all(self, numbers: Iterable[int], error: Exception | None = None) -> list[TaskEnd]:
+        """Ends all tasks of these walks."""
+        return [self._end(n, key, error) for n in set(numbers) for key in [*self._walks[n].states]]
+
+    def _drop(self, number: int) -> None:
+        self.scheduler.drop(number)
+        self._walks.pop(number).close()
+
+    # ---- in batches
+
+    def _encode(self, walks: Sequence[int]) -> list[TaskEnd]:
+        """Encodes the next frames of these walks."""
+        frames = [
+            (number, ahead)
+            for number, most in Counter(walks).items()
+            for ahead in islice(self._walks[number].to_encode(), most)
         ]
-        tracked = track(self.model, self._encode(frame), steps, self.max_batch)
-        return [(mask, FrameMemory(frame.index, m, mask.pointer)) for mask, m in tracked]
+        features, fitting = _within_memory(self._features, frames)
+        if fitting < len(frames):
+            self.scheduler.encode_batch = fitting
+        for (_, ahead), own in zip(frames, features, strict=True):
+            ahead.features = own
+        return self._out_of_memory(number for number, ahead in frames if not ahead.ready)
 
-    def _encode(self, frame: Frame) -> FrameFeatures:
-        pixels = torch.from_numpy(frame.pixels).to(self.model.device)
-        return self.model.encode(normalise(pixels.permute(2, 0, 1)[None]))
+    def _features(self, frames: Sequence[tuple[int, Ahead]]) -> list[FrameFeatures]:
+        pictures = [torch.from_numpy(ahead.picture.pixels) for _, ahead in frames]
+        images = torch.stack(pictures).to(self.model.device).permute(0, 3, 1, 2)
+        return self.model.encode(normalise(images.contiguous())).split()  # NCHW, as in a session
+
+    def _follow(self, batch: Sequence[ObjectFrame]) -> list[FrameResult | TaskEnd]:
+        """Follows objects to their frames and commits what they remember of them."""
+        tracked, fitting = _within_memory(self._track, batch)
+        if fitting < len(batch):
+            self.scheduler.max_batch = fitting
+        events: list[FrameResult | TaskEnd] = []
+        events += self._out_of_memory(
+            one.walk for one, found in zip(batch, tracked, strict=True) if found is None
+        )
+        for one, found in zip(batch, tracked, strict=True):
+            if found and (walk := self._walks.get(one.walk)):
+                walk.followed(one.track, *found)
+                self.scheduler.done(one)
+                if result := walk.result():
+                    events.append(result)
+        return events
+
+    def _track(self, batch: Sequence[ObjectFrame]) -> list[tuple[FrameMask, Tensor]]:
+        walks = {one.walk: self._walks[one.walk] for one in batch}
+        rows = {number: row for row, number in enumerate(walks)}
+        for walk in walks.values():  # kept, for the objects of a frame may make several batches
+            walk.features = self.model.look(walk.features)
+        features = FrameFeatures.join([walk.features for walk in walks.values()])
+        steps = [
+            Step(rows[one.walk], walk.recalled[one.track], walk.pointer_span)
+            for one in batch
+            for walk in [walks[one.walk]]
+        ]
+        return track(self.model, features, steps, max_batch=len(batch))
+
+    def _out_of_memory(self, walks: Iterable[int]) -> list[TaskEnd]:
+        return self._end_all(walks, DeviceMemoryError(self.model.device))
+
+
+def _within_memory(
+    run: Callable[[Sequence[_Item]], Sequence[_Result]], batch: Sequence[_Item]
+) -> tuple[list[_Result | None], int]:
+    """Runs a batch, in halves where the device has no room for it -> results, and a size that fits.
+
+    There is no result for what does not fit even by itself.
+    """
+    try:
+        return [*run(batch)], len(batch)
+    except torch.OutOfMemoryError:
+        if len(batch) == 1:
+            return [None], 1
+    # Not in the handler: as long as the error lives, so do the tensors of the failed attempt.
+    half = len(batch) // 2
+    parts = [_within_memory(run, part) for part in (batch[:half], batch[half:])]
+    return [result for part, _ in parts for result in part], max(fits for _, fits in parts)

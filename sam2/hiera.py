@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sam2.attention import Attend, attend
 from sam2.config import TrunkConfig
-from sam2.layers import MLP
+from sam2.layers import MLP, Conv2d, Linear, join_heads, split_heads
 
 
 def split_windows(x: Tensor, window: int) -> Tensor:
@@ -35,7 +36,7 @@ class PatchEmbedding(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, width, kernel_size=7, stride=4, padding=3)
+        self.proj = Conv2d(3, width, kernel_size=7, stride=4, padding=3)
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, 3, S, S) -> (B, S/4, S/4, C)."""
@@ -45,12 +46,14 @@ class PatchEmbedding(nn.Module):
 class Attention(nn.Module):
     """Self-attention within a window; at the first block of a stage the queries are pooled 2x2."""
 
+    attend: Attend = staticmethod(attend)
+
     def __init__(self, width_in: int, width: int, heads: int, pool: bool) -> None:
         super().__init__()
         self.heads = heads
         self.pool = pool
-        self.qkv = nn.Linear(width_in, 3 * width)
-        self.proj = nn.Linear(width, width)
+        self.qkv = Linear(width_in, 3 * width)
+        self.proj = Linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C'), or (B, H/2, W/2, C') where the queries are pooled."""
@@ -58,12 +61,8 @@ class Attention(nn.Module):
         if self.pool:
             q = halve(q)
         batch, height, width, _ = q.shape
-        q, k, v = (
-            t.reshape(batch, -1, self.heads, t.shape[-1] // self.heads).transpose(1, 2)
-            for t in (q, k, v)
-        )
-        x = F.scaled_dot_product_attention(q, k, v)  # (B, heads, H*W, D)
-        x = x.transpose(1, 2).reshape(batch, height, width, -1)
+        q, k, v = (split_heads(t.flatten(1, 2), self.heads) for t in (q, k, v))
+        x = join_heads(self.attend(q, k, v)).view(batch, height, width, -1)
         return self.proj(x)  # type: ignore[no-any-return]
 
 
@@ -79,12 +78,12 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = MLP(width, 4 * width, width, activation=nn.GELU)
         if self.opens_stage:
-            self.proj = nn.Linear(width_in, width)
+            self.proj = Linear(width_in, width)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C), or (B, H/2, W/2, 2C) where a stage opens."""
-        normed = self.norm1(x)
-        shortcut = halve(self.proj(normed)) if self.opens_stage else x
+        normed = self.norm1(x).to(self.attn.qkv.weight.dtype)
+        shortcut = halve(self.proj(normed)).float() if self.opens_stage else x
         x = shortcut + self._attend(normed, shortcut.shape[1], shortcut.shape[2])
         return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]
 
@@ -109,17 +108,22 @@ class Hiera(nn.Module):
         self.blocks = nn.ModuleList(_blocks(config))
         ends = [sum(config.blocks[: stage + 1]) - 1 for stage in range(4)]
         self.stage_ends = frozenset(ends)
+        self.positions: Tensor | None = None  # once the weights change no more
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """(B, 3, S, S) -> four maps (B, C, S/4, S/4) to (B, 8C, S/32, S/32)."""
         x = self.patch_embed(image)
-        x = x + self._positions(x.shape[1])
+        x = x + (self._positions(x.shape[1]) if self.positions is None else self.positions)
         maps = []
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in self.stage_ends:
                 maps.append(x.permute(0, 3, 1, 2))
         return maps
+
+    def keep_positions(self, size: int) -> None:
+        """Computes the positions of a picture of this size once for all."""
+        self.positions = self._positions(size // 4).detach()
 
     def _positions(self, size: int) -> Tensor:
         """A coarse learnt map stretched over the picture plus a fine one in each window."""

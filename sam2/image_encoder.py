@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from sam2.config import ModelConfig
 from sam2.hiera import Hiera
+from sam2.layers import Conv2d
 
 
 class Lateral(nn.Module):
@@ -12,7 +13,7 @@ class Lateral(nn.Module):
 
     def __init__(self, channels_in: int, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels, kernel_size=1)
+        self.conv = Conv2d(channels_in, channels, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C', H, W) -> (B, C, H, W)."""

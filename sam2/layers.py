@@ -8,8 +8,34 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+class Linear(nn.Linear):
+    """A matrix product in the precision of its weights."""
+
+    multiply: Callable[[Tensor, Tensor, Tensor], Tensor] = staticmethod(F.linear)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., E)."""
+        return self.multiply(x.to(self.weight.dtype), self.weight, self.bias)
+
+
+class Conv2d(nn.Conv2d):
+    """A convolution in the precision of its weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H', W')."""
+        return super().forward(x.to(self.weight.dtype))
+
+
+class ConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution in the precision of its weights."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # no one asks for a size
+        """(B, C, H, W) -> (B, C', H', W')."""
+        return super().forward(x.to(self.weight.dtype))
+
+
 class LayerNorm2d(nn.Module):
-    """LayerNorm over the channels of a (B, C, H, W) map."""
+    """LayerNorm over the channels of a (B, C, H, W) map, in float32."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -18,9 +44,7 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same shape."""
-        return apart(self._normalise, x)
-
-    def _normalise(self, x: Tensor) -> Tensor:
+        x = x.float()
         # Written out and not F.layer_norm of the permuted map: the last bits decide how memories
         # round to bfloat16, and this order of sums is the one the published figures come from.
         centred = x - x.mean(dim=1, keepdim=True)
@@ -33,7 +57,7 @@ class MLP(nn.Module):
 
     def __init__(self, *widths: int, activation: type[nn.Module] = nn.ReLU) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(widths))
         self.activation = activation()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,22 +68,26 @@ class MLP(nn.Module):
         return last(x)  # type: ignore[no-any-return]
 
 
-def apart(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Applies a layer to each object of a batch by itself: (B, ...) -> (B, ...).
+def alone(x: Tensor) -> tuple[Tensor, ...]:
+    """What of a batch (B, ...) is computed together: on a CPU, one at a time.
 
-    A CPU sums in an order that depends on the shape, so on the size of the batch, where an object
-    brings but few rows or the sum is over channels. This gives an object the same numbers alone and
-    in a batch.
+    A CPU sums in an order that depends on the shape, so on the size of the batch. This gives a
+    frame and an object the same numbers alone and in a batch, and is no slower. Training has no
+    use for that.
     """
-    if x.device.type != "cpu":
-        return layer(x)
-    return torch.cat([layer(one) for one in torch.split(x, 1)])
+    if x.device.type != "cpu" or torch.is_grad_enabled():
+        return (x,)
+    return torch.split(x, 1)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Softmax attention with heads side by side: (B, N, D), (B, M, D), (B, M, D) -> (B, N, D)."""
-    q, k, v = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """Heads that lie side by side: (B, N, heads * D) -> (B, heads, N, D)."""
+    return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)
+
+
+def join_heads(x: Tensor) -> Tensor:
+    """(B, heads, N, D) -> (B, N, heads * D)."""
+    return x.transpose(1, 2).flatten(2)
 
 
 def as_tokens(x: Tensor) -> Tensor:

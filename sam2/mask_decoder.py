@@ -5,8 +5,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from sam2.attention import attend
 from sam2.config import ModelConfig
-from sam2.layers import MLP, LayerNorm2d, apart, as_map, attend
+from sam2.layers import (
+    MLP,
+    Conv2d,
+    ConvTranspose2d,
+    LayerNorm2d,
+    Linear,
+    as_map,
+    join_heads,
+    split_heads,
+)
 
 MASKS = 4  # mask 0 answers a clear prompt; 1 to 3 are the readings of an ambiguous one
 
@@ -30,15 +40,16 @@ class DecoderAttention(nn.Module):
     def __init__(self, channels: int, downsample: int = 1) -> None:
         super().__init__()
         inner = channels // downsample
-        self.q_proj = nn.Linear(channels, inner)
-        self.k_proj = nn.Linear(channels, inner)
-        self.v_proj = nn.Linear(channels, inner)
-        self.out_proj = nn.Linear(inner, channels)
+        self.q_proj = Linear(channels, inner)
+        self.k_proj = Linear(channels, inner)
+        self.v_proj = Linear(channels, inner)
+        self.out_proj = Linear(inner, channels)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, N, C), (B, M, C), (B, M, C) -> (B, N, C)."""
-        x = attend(self.q_proj(q), self.k_proj(k), self.v_proj(v), heads=8)
-        return self.out_proj(x)  # type: ignore[no-any-return]
+        q, k, v = self.q_proj(q), self.k_proj(k), self.v_proj(v)
+        x = attend(*(split_heads(x, heads=8) for x in (q, k, v)))
+        return self.out_proj(join_heads(x))  # type: ignore[no-any-return]
 
 
 class TwoWayBlock(nn.Module):
@@ -106,15 +117,15 @@ class MaskDecoder(nn.Module):
         self.iou_token = nn.Embedding(1, c)
         self.mask_tokens = nn.Embedding(MASKS, c)
         self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(c, c // 4, kernel_size=2, stride=2),
+            ConvTranspose2d(c, c // 4, kernel_size=2, stride=2),
             LayerNorm2d(c // 4),
             nn.GELU(),
-            nn.ConvTranspose2d(c // 4, c // 8, kernel_size=2, stride=2),
+            ConvTranspose2d(c // 4, c // 8, kernel_size=2, stride=2),
             nn.GELU(),
         )
         # These two narrow the fine image maps; they run once per frame, with the image encoder.
-        self.conv_s0 = nn.Conv2d(c, c // 8, kernel_size=1)
-        self.conv_s1 = nn.Conv2d(c, c // 4, kernel_size=1)
+        self.conv_s0 = Conv2d(c, c // 8, kernel_size=1)
+        self.conv_s1 = Conv2d(c, c // 4, kernel_size=1)
         self.output_hypernetworks_mlps = nn.ModuleList(MLP(c, c, c, c // 8) for _ in range(MASKS))
         self.iou_prediction_head = MLP(c, c, c, MASKS)
         self.pred_obj_score_head = MLP(c, c, c, 1)
@@ -133,21 +144,25 @@ class MaskDecoder(nn.Module):
         own = (self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight)
         tokens = torch.cat((torch.cat(own).expand(batch, -1, -1), prompt), dim=1)
         tokens, image = self.transformer(tokens, image, image_pos)
-        score_token, iou_token, mask_tokens = tokens[:, 0], tokens[:, 1], tokens[:, 2 : 2 + MASKS]
-
         pixels = self._upscale(as_map(image, height), fine, middle)
+        score_token, iou_token, mask_tokens = tokens[:, 0], tokens[:, 1], tokens[:, 2 : 2 + MASKS]
         mlps = self.output_hypernetworks_mlps
-        queries = [apart(mlp, mask_tokens[:, i]) for i, mlp in enumerate(mlps)]
+        queries = [mlp(mask_tokens[:, i]) for i, mlp in enumerate(mlps)]
         return Decoded(
-            masks=torch.einsum("bqc,bchw->bqhw", torch.stack(queries, dim=1), pixels),
-            ious=apart(self._iou, iou_token),
+            masks=torch.einsum("bqc,bchw->bqhw", torch.stack(queries, dim=1), pixels.float()),
+            ious=self.iou_prediction_head(iou_token).sigmoid(),
             tokens=mask_tokens,
-            score=apart(self.pred_obj_score_head, score_token),
+            score=self.pred_obj_score_head(score_token),
         )
 
-    def _iou(self, token: Tensor) -> Tensor:
-        """(B, C) -> (B, 4), 0..1."""
-        return self.iou_prediction_head(token).sigmoid()  # type: ignore[no-any-return]
+    def unprompted(self, image: Tensor, fine: Tensor, middle: Tensor) -> tuple[Tensor, Tensor]:
+        """Pixels (N, C/8, 4h, 4w) had no token changed them, and what a token that looked at one
+        cell alone would read there, (N, h*w, C); from image tokens (N, h*w, C) and the fine maps.
+        """
+        image = self.transformer.layers[-1].norm4(image)  # type: ignore[operator]
+        look = self.transformer.final_attn_token_to_image
+        read = self.transformer.norm_final_attn(look.out_proj(look.v_proj(image)))
+        return self._upscale(as_map(image, middle.shape[2] // 2), fine, middle), read
 
     def _upscale(self, image: Tensor, fine: Tensor, middle: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C/8, 4h, 4w), with the fine maps joining on the way."""

@@ -15,6 +15,10 @@ class FrameMemory:
     features: Tensor  # (M, h, w) bfloat16: picture and mask, fused
     pointer: Tensor  # (C,) object pointer
 
+    def to(self, device: torch.device) -> Self:
+        """The same with its tensors on this device."""
+        return replace(self, features=self.features.to(device), pointer=self.pointer.to(device))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recollection:
@@ -44,6 +48,19 @@ class MemoryBank:
 
     prompted: tuple[FrameMemory, ...] = ()
     tracked: tuple[FrameMemory, ...] = ()
+
+    @property
+    def memories(self) -> tuple[FrameMemory, ...]:
+        """Everything that is remembered."""
+        return (*self.prompted, *self.tracked)
+
+    def to(self, device: torch.device) -> Self:
+        """The same with its tensors on this device."""
+        return replace(
+            self,
+            prompted=tuple(m.to(device) for m in self.prompted),
+            tracked=tuple(m.to(device) for m in self.tracked),
+        )
 
     def remember_prompted(self, memory: FrameMemory) -> Self:
         """The bank with one more prompted frame, which no longer counts as tracked."""

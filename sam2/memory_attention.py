@@ -1,11 +1,15 @@
 """Memory attention: the current frame reads the object's memory (paper: "Memory attention")."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sam2.attention import Attend, attend
 from sam2.config import ModelConfig
-from sam2.layers import attend
+from sam2.layers import Linear
 from sam2.position import rotary_turns, rotate
 
 
@@ -28,17 +32,32 @@ class Rotary(nn.Module):
 class RotaryAttention(nn.Module):
     """One-head attention whose keys and values may be narrower than its queries."""
 
+    attend: Attend = staticmethod(attend)
+
     def __init__(self, channels: int, memory_channels: int) -> None:
         super().__init__()
-        self.q_proj = nn.Linear(channels, channels)
-        self.k_proj = nn.Linear(memory_channels, channels)
-        self.v_proj = nn.Linear(memory_channels, channels)
-        self.out_proj = nn.Linear(channels, channels)
+        self.q_proj = Linear(channels, channels)
+        self.k_proj = Linear(memory_channels, channels)
+        self.v_proj = Linear(memory_channels, channels)
+        self.out_proj = Linear(channels, channels)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary, maps: int = 1) -> Tensor:
         """(B, hw, C), (B, N, C'), (B, N, C') -> (B, hw, C); `maps` maps of k are turned."""
         q, k = rotary(self.q_proj(q)), rotary(self.k_proj(k), maps)
-        return self.out_proj(attend(q, k, self.v_proj(v), heads=1))  # type: ignore[no-any-return]
+        v = self.v_proj(v).to(q.dtype)
+        x = self.attend(q[:, None], k[:, None], v[:, None])[:, 0]
+        return self.out_proj(x)  # type: ignore[no-any-return]
+
+    def absorb(self) -> None:
+        """Makes one matrix of those of value and output, so that memory itself is attended to.
+
+        The weights of a query sum to 1: P (M Wv + bv) Wo + bo = (P M) (Wv Wo) + (bv Wo + bo).
+        """
+        v, out = self.v_proj, self.out_proj
+        joined = Linear(v.in_features, out.out_features)
+        joined.weight = nn.Parameter((out.weight.double() @ v.weight.double()).to(out.weight.dtype))
+        joined.bias = nn.Parameter(out(v.bias))
+        self.v_proj, self.out_proj = nn.Identity(), joined  # type: ignore[assignment]
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -49,18 +68,21 @@ class MemoryAttentionLayer(nn.Module):
         channels = config.channels
         self.self_attn = RotaryAttention(channels, channels)
         self.cross_attn_image = RotaryAttention(channels, config.memory_channels)
-        self.linear1 = nn.Linear(channels, config.feedforward)
-        self.linear2 = nn.Linear(config.feedforward, channels)
+        self.linear1 = Linear(channels, config.feedforward)
+        self.linear2 = Linear(config.feedforward, channels)
         self.norm1 = nn.LayerNorm(channels)
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
 
-    def forward(
+    def look(self, x: Tensor, rotary: Rotary) -> Tensor:
+        """The frame's cells see each other: (B, hw, C) -> (B, hw, C)."""
+        y = self.norm1(x)
+        return x + self.self_attn(y, y, y, rotary)  # type: ignore[no-any-return]
+
+    def read(
         self, x: Tensor, memory: Tensor, memory_pos: Tensor, rotary: Rotary, maps: int
     ) -> Tensor:
         """(B, hw, C) reads memory (B, N, M) with its positions -> (B, hw, C)."""
-        y = self.norm1(x)
-        x = x + self.self_attn(y, y, y, rotary)
         y = self.norm2(x)
         x = x + self.cross_attn_image(y, memory + memory_pos, memory, rotary, maps)
         y = F.relu(self.linear1(self.norm3(x)))
@@ -78,15 +100,23 @@ class MemoryAttention(nn.Module):
         self.norm = nn.LayerNorm(config.channels)
         self.rotary = Rotary(config.channels, config.grid)
 
-    def forward(
-        self, image: Tensor, image_pos: Tensor, memory: Tensor, memory_pos: Tensor, maps: int
-    ) -> Tensor:
-        """Image tokens (B, hw, C) read memory tokens (B, N, M) -> (B, hw, C).
+    def look(self, image: Tensor, image_pos: Tensor) -> Tensor:
+        """What a frame sees of itself before it reads any memory: (B, hw, C) -> (B, hw, C)."""
+        x = image + 0.1 * image_pos  # the share of position the published weights expect
+        return self._stack[0].look(x, self.rotary)
+
+    def forward(self, looked: Tensor, memory: Tensor, memory_pos: Tensor, maps: int) -> Tensor:
+        """What `look` saw (B, hw, C) reads memory tokens (B, N, M) -> (B, hw, C).
 
         The memory starts with `maps` whole maps of h*w tokens; what follows are pointer tokens,
         which have no place in the picture.
         """
-        x = image + 0.1 * image_pos  # the share of position the published weights expect
-        for layer in self.layers:
-            x = layer(x, memory, memory_pos, self.rotary, maps)
+        first, *rest = self._stack
+        x = first.read(looked, memory, memory_pos, self.rotary, maps)
+        for layer in rest:
+            x = layer.read(layer.look(x, self.rotary), memory, memory_pos, self.rotary, maps)
         return self.norm(x)  # type: ignore[no-any-return]
+
+    @property
+    def _stack(self) -> Sequence[MemoryAttentionLayer]:
+        return cast(Sequence[MemoryAttentionLayer], self.layers)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2.config import ModelConfig
-from sam2.layers import LayerNorm2d, apart
+from sam2.layers import Conv2d, LayerNorm2d, Linear
 
 
 class MaskDownsampler(nn.Module):
@@ -18,14 +18,14 @@ class MaskDownsampler(nn.Module):
         widths = (1, 4, 16, 64, 256)
         layers: list[nn.Module] = []
         for width_in, width in pairwise(widths):
-            conv = nn.Conv2d(width_in, width, kernel_size=3, stride=2, padding=1)
+            conv = Conv2d(width_in, width, kernel_size=3, stride=2, padding=1)
             layers += [conv, LayerNorm2d(width), nn.GELU()]
-        layers.append(nn.Conv2d(widths[-1], channels, kernel_size=1))
+        layers.append(Conv2d(widths[-1], channels, kernel_size=1))
         self.encoder = nn.Sequential(*layers)
 
     def forward(self, mask: Tensor) -> Tensor:
         """(B, 1, S, S) -> (B, C, S/16, S/16)."""
-        return apart(self.encoder, mask)
+        return self.encoder(mask)  # type: ignore[no-any-return]
 
 
 class ConvNextBlock(nn.Module):
@@ -33,10 +33,10 @@ class ConvNextBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.dwconv = nn.Conv2d(channels, channels, kernel_size=7, padding=3, groups=channels)
+        self.dwconv = Conv2d(channels, channels, kernel_size=7, padding=3, groups=channels)
         self.norm = LayerNorm2d(channels)
-        self.pwconv1 = nn.Linear(channels, 4 * channels)
-        self.pwconv2 = nn.Linear(4 * channels, channels)
+        self.pwconv1 = Linear(channels, 4 * channels)
+        self.pwconv2 = Linear(4 * channels, channels)
         self.gamma = nn.Parameter(torch.full((channels,), 1e-6))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,12 +67,12 @@ class MemoryEncoder(nn.Module):
         super().__init__()
         channels = config.channels
         self.mask_downsampler = MaskDownsampler(channels)
-        self.pix_feat_proj = nn.Conv2d(channels, channels, kernel_size=1)
+        self.pix_feat_proj = Conv2d(channels, channels, kernel_size=1)
         self.fuser = Fuser(channels)
-        self.out_proj = nn.Conv2d(channels, config.memory_channels, kernel_size=1)
+        self.out_proj = Conv2d(channels, config.memory_channels, kernel_size=1)
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """Image (B, C, h, w) and mask probability (B, 1, 16h, 16w) -> memory (B, M, h, w)."""
         mask = mask * 20 - 10  # the scale and bias the published weights expect
-        fused = apart(self.pix_feat_proj, image) + self.mask_downsampler(mask)
-        return apart(self.out_proj, self.fuser(fused))
+        fused = self.pix_feat_proj(image) + self.mask_downsampler(mask)
+        return self.out_proj(self.fuser(fused))  # type: ignore[no-any-return]

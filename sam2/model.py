@@ -5,7 +5,7 @@ one method. The model holds weights and nothing else; what an object remembers i
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sam2.config import ModelConfig
 from sam2.image_encoder import ImageEncoder
-from sam2.layers import MLP, apart, as_map, as_tokens
+from sam2.layers import MLP, Linear, alone, as_map, as_tokens
 from sam2.mask_decoder import Decoded, MaskDecoder
 from sam2.memory import Recollection
 from sam2.memory_attention import MemoryAttention
@@ -29,13 +29,31 @@ class FrameFeatures:
     image: Tensor  # (N, h*w, C) as tokens, at stride 16
     middle: Tensor  # (N, C/4, 2h, 2w)
     fine: Tensor  # (N, C/8, 4h, 4w)
+    looked: Tensor | None = None  # (N, h*w, C): what `Sam2.look` adds
 
     def rows(self, rows: Sequence[int]) -> "FrameFeatures":
         """The features of these frames, in this order; a frame may be named more than once."""
         if list(rows) == list(range(len(self.image))):
             return self
-        index = torch.tensor(rows, device=self.image.device)
-        return FrameFeatures(self.image[index], self.middle[index], self.fine[index])
+        # A slice copies nothing.
+        index = slice(rows[0], rows[0] + 1) if len(rows) == 1 else list(rows)
+        return FrameFeatures(*(m[index] for m in self._maps))
+
+    def split(self) -> list["FrameFeatures"]:
+        """The features of each frame by itself."""
+        return [FrameFeatures(*(m[i : i + 1] for m in self._maps)) for i in range(len(self.image))]
+
+    @classmethod
+    def join(cls, parts: Sequence["FrameFeatures"]) -> "FrameFeatures":
+        """The features of several calls as if they came from one."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(*(torch.cat(maps) for maps in zip(*(p._maps for p in parts), strict=True)))
+
+    @property
+    def _maps(self) -> tuple[Tensor, ...]:
+        maps = (self.image, self.middle, self.fine)
+        return maps if self.looked is None else (*maps, self.looked)
 
 
 class Sam2(nn.Module):
@@ -65,7 +83,7 @@ class Sam2(nn.Module):
         if config.absent_memory:
             self.no_obj_embed_spatial = _weight(1, memory_channels)
         if config.pointer_positions:
-            self.obj_ptr_tpos_proj = nn.Linear(channels, memory_channels)
+            self.obj_ptr_tpos_proj = Linear(channels, memory_channels)
         self.register_buffer("image_positions", sine_map(channels, config.grid), persistent=False)
         self.register_buffer(
             "memory_positions", sine_map(memory_channels, config.grid), persistent=False
@@ -78,11 +96,23 @@ class Sam2(nn.Module):
 
     def encode(self, images: Tensor) -> FrameFeatures:
         """Normalised frames (N, 3, S, S) -> their features, made once and shared by all objects."""
+        maps = [self._encode(image) for image in alone(images)]
+        return FrameFeatures(*(torch.cat(m).contiguous() for m in zip(*maps, strict=True)))
+
+    def _encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         fine, middle, image = self.image_encoder(images)
-        middle = self.sam_mask_decoder.conv_s1(middle)
-        fine = self.sam_mask_decoder.conv_s0(fine)
-        # One layout for all, or the same frame would round differently alone and in a batch.
-        return FrameFeatures(as_tokens(image).contiguous(), middle.contiguous(), fine.contiguous())
+        decoder = self.sam_mask_decoder
+        return as_tokens(image), decoder.conv_s1(middle), decoder.conv_s0(fine)
+
+    def look(self, features: FrameFeatures) -> FrameFeatures:
+        """The features with what frames see of themselves before any memory: shared as well."""
+        if features.looked is not None:
+            return features
+        positions = as_tokens(self.image_positions[None])
+        look = self.memory_attention.look
+        return replace(
+            features, looked=torch.cat([look(image, positions) for image in alone(features.image)])
+        )
 
     def without_memory(self, features: FrameFeatures) -> Tensor:
         """The image that an object sees which remembers nothing -> tokens (B, h*w, C)."""
@@ -98,8 +128,7 @@ class Sam2(nn.Module):
         maps, map_pos = self._map_tokens(memories)
         pointers, pointer_pos = self._pointer_tokens(memories, pointer_span)
         return self.memory_attention(  # type: ignore[no-any-return]
-            image=features.image,
-            image_pos=as_tokens(self.image_positions[None]),
+            self.look(features).looked,
             memory=torch.cat((maps, pointers), dim=1),
             memory_pos=torch.cat((map_pos, pointer_pos), dim=1),
             maps=len(memories[0].maps),
@@ -129,7 +158,7 @@ class Sam2(nn.Module):
             return tokens, torch.zeros_like(tokens)
         distances = torch.tensor([m.distances for m in memories], device=self.device)
         code = sine_distance(distances / max(pointer_span - 1, 1), channels)
-        positions = apart(self.obj_ptr_tpos_proj, code.to(tokens.dtype))  # (B, pointers, M)
+        positions = self.obj_ptr_tpos_proj(code.to(tokens.dtype))  # (B, pointers, M)
         return tokens, positions.repeat_interleave(channels // width, dim=1)
 
     def decode(
@@ -146,7 +175,7 @@ class Sam2(nn.Module):
 
     def point_at(self, tokens: Tensor, present: Tensor) -> Tensor:
         """Object pointers (B, C) from mask tokens (B, C), or the one for objects not `present`."""
-        return torch.where(present[:, None], apart(self.obj_ptr_proj, tokens), self.no_obj_ptr)
+        return torch.where(present[:, None], self.obj_ptr_proj(tokens), self.no_obj_ptr)
 
     def memorize(
         self, features: FrameFeatures, masks: Tensor, present: Tensor, prompted: bool

@@ -35,6 +35,11 @@ class FrameMask:
         """Whether the object is there: () bool."""
         return self.score > 0
 
+    def to(self, device: torch.device) -> "FrameMask":
+        """The same with its tensors on this device."""
+        fields = (self.mask, self.iou, self.score, self.pointer)
+        return FrameMask(*(field.to(device) for field in fields))
+
     def unbind(self) -> list["FrameMask"]:
         """A batch as single objects."""
         fields = (self.mask, self.iou, self.score, self.pointer)
@@ -55,14 +60,16 @@ def track(
 ) -> list[tuple[FrameMask, Tensor]]:
     """Follows each object to its frame -> its mask and its new memory (M, h, w), in the same order.
 
-    Objects whose memories have the same shape go through the model together.
+    Objects whose memories have the same shape go through the model together; on a CPU, which gains
+    nothing by it, each goes alone and is rounded in the same way whoever else is there.
     """
     results: dict[int, tuple[FrameMask, Tensor]] = {}
-    for batch in _batches(steps, max_batch):
+    features = model.look(features)
+    for batch in _batches(steps, 1 if model.device.type == "cpu" else max_batch):
         rows = features.rows([steps[i].row for i in batch])
         span = steps[batch[0]].pointer_span
         image = model.recall(rows, [steps[i].memory for i in batch], span)
-        found = _decode_unprompted(model, rows, image)
+        found = decode_unprompted(model, rows, image)
         memories = model.memorize(rows, found.mask, found.present, prompted=False)
         results |= zip(batch, zip(found.unbind(), memories.unbind(), strict=True), strict=True)
     return [results[i] for i in range(len(steps))]
@@ -80,7 +87,7 @@ def _batches(steps: Sequence[Step], max_batch: int) -> list[list[int]]:
     ]
 
 
-def _decode_unprompted(model: Sam2, features: FrameFeatures, image: Tensor) -> FrameMask:
+def decode_unprompted(model: Sam2, features: FrameFeatures, image: Tensor) -> FrameMask:
     """Decodes B objects of which nothing is said on their frames."""
     batch = image.shape[0]
     tokens = _no_points(model, batch)

@@ -1,19 +1,24 @@
 """The engine against the two things it must equal: a session, and a loop that forgets nothing."""
 
 import gc
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
-from sam2.engine import Direction, Engine, FrameResult, MissingFrameError, TrackTask
+from sam2.engine import DeviceMemoryError, Engine, MissingFrameError, TaskEnd
 from sam2.memory import FrameMemory, MemoryBank
-from sam2.model import Sam2
+from sam2.model import FrameFeatures, Sam2
 from sam2.prompts import MaskPrompt, PointPrompt, Prompt
+from sam2.scheduler import ObjectFrame
 from sam2.session import Session
+from sam2.task import Direction, TrackState, TrackTask, VideoTask
 from sam2.tracking import (
     FrameMask,
     Step,
@@ -22,7 +27,8 @@ from sam2.tracking import (
     memorize_prompted,
     track,
 )
-from tests.sam2.tiny import FakeClip, features_of, pictures, ready, same, tiny_model
+from sam2.walk import Ahead, FrameResult
+from tests.sam2.tiny import FakeClip, Picture, features_of, pictures, ready, same, tiny_model
 
 SIZE = (48, 80)  # of the video, height and width
 CLICK = PointPrompt(points=((20, 20),), labels=(1,))
@@ -106,6 +112,34 @@ def loop_finds(task: TrackTask, frames: int, lost: frozenset[int]) -> dict[int, 
 def assert_same(found: Mapping[int, FrameMask], expected: Mapping[int, FrameMask]) -> None:
     assert found.keys() == expected.keys()
     assert [f for f in expected if not same(found[f], expected[f])] == []
+
+
+def video_of(
+    tasks: Sequence[TrackTask], frames: int, seed: int = 0, lost: frozenset[int] = frozenset()
+) -> VideoTask:
+    return VideoTask(FakeClip(pictures(frames, seed), lost), SIZE, tasks, (0, frames))
+
+
+def all_found(
+    engine: Engine, videos: Sequence[VideoTask]
+) -> tuple[list[Found], list[dict[int, Exception | None]]]:
+    """What is found of each video that shares the engine, and how its tasks ended."""
+    found: list[Found] = [{task.key: {} for task in video.tasks} for video in videos]
+    ends: list[dict[int, Exception | None]] = [{} for _ in videos]
+    for video in videos:
+        engine.add(video)
+    while engine.busy:
+        for event in engine.step():
+            number = videos.index(event.video)
+            if isinstance(event, TaskEnd):
+                assert event.key not in ends[number], "a task ends once"
+                ends[number][event.key] = event.error
+                continue
+            for key, mask in event.found.items():
+                assert event.frame not in found[number][key], "an object comes once per frame"
+                assert key not in ends[number], "nothing comes after the end"
+                found[number][key][event.frame] = mask
+    return found, ends
 
 
 def task_at(first: int, direction: Direction = "forward", key: int = 1) -> TrackTask:
@@ -204,18 +238,77 @@ def test_what_is_remembered_does_not_grow_with_the_video() -> None:
     assert held[200 + 185] == held[200 + 50]
 
 
+@settings(max_examples=10)
+@given(jobs=tasks(range(16), most=3))
+def test_no_task_comes_to_hold_more_bytes_than_the_scheduler_was_told(
+    jobs: list[TrackTask],
+) -> None:
+    told = {task.key: task.bank_bytes(model().config) for task in jobs}
+    pointer = 4 * model().config.channels
+
+    for result in Engine(model()).run(FakeClip(pictures(16)), SIZE, jobs, (0, 16)):
+        for key, state in result.states.items():
+            banks = filter(None, (state.bank, state.turn))
+            memories = {id(m): m for bank in banks for m in bank.memories}
+            held = [m.features for m in memories.values()] + [
+                a.mask for a in state.answers.values()
+            ]
+            assert sum(tensor.untyped_storage().nbytes() for tensor in held) <= told[key]
+            assert all(m.pointer.nbytes == pointer for m in memories.values())
+
+
 # ---- objects do not know of each other
 
 
-@settings(max_examples=15)
-@given(jobs=tasks(range(8), most=5), max_batch=st.integers(1, 4))
-def test_an_object_gets_the_same_bits_alone_and_among_others(
-    jobs: list[TrackTask], max_batch: int
-) -> None:
-    together = engine_finds(jobs, 8, max_batch=max_batch)
+@st.composite
+def video_tasks(draw: st.DrawFn) -> VideoTask:
+    frames = draw(st.integers(1, 9))
+    lost = draw(st.frozensets(st.integers(0, frames - 1), max_size=frames // 2))
+    there = [frame for frame in range(frames) if frame not in lost]
+    return video_of(draw(tasks(there, most=3)), frames, draw(st.integers(0, 2)), lost)
 
-    for task in jobs:
-        assert_same(together[task.key], engine_finds([task], 8)[task.key])
+
+@settings(max_examples=15)
+@given(
+    videos=st.lists(video_tasks(), min_size=1, max_size=4),
+    max_batch=st.integers(1, 5),
+    slots=st.integers(1, 9),
+)
+def test_whoever_shares_the_engine_an_object_gets_the_bits_that_it_gets_alone(
+    videos: list[VideoTask], max_batch: int, slots: int
+) -> None:
+    together, ends = all_found(Engine(model(), max_batch, slots=slots), videos)
+
+    for video, found, ended in zip(videos, together, ends, strict=True):
+        assert ended == {task.key: None for task in video.tasks}
+        for task in video.tasks:
+            ((alone,), _) = all_found(Engine(model()), [replace(video, tasks=[task])])
+            assert_same(found[task.key], alone[task.key])
+
+
+def test_frames_may_be_encoded_ahead_and_together() -> None:
+    videos = [video_of([task_at(0, "both"), task_at(2, key=2)], 8), video_of([task_at(5)], 6)]
+
+    ahead, ends = all_found(Engine(model(), encode_batch=3), videos)
+
+    one_by_one, _ = all_found(Engine(model()), videos)
+    assert ends == [{1: None, 2: None}, {1: None}]
+    for found, expected in zip(ahead, one_by_one, strict=True):
+        for key, masks in expected.items():
+            assert_same(found[key], masks)
+
+
+def test_a_frame_is_encoded_once_for_all_objects_on_it() -> None:
+    encoded = 0
+
+    def count(*_: object) -> None:
+        nonlocal encoded
+        encoded += 1
+
+    with model().image_encoder.register_forward_hook(count):
+        engine_finds([task_at(0, key=key) for key in range(5)], 7, max_batch=2)
+
+    assert encoded == 1 + 6  # the prompted frame, whose answer is known when the walk comes to it
 
 
 def test_an_object_that_starts_late_is_not_looked_for_before() -> None:
@@ -305,3 +398,201 @@ def test_a_run_may_be_left_early_and_begun_again() -> None:
 
     assert begun == [0, 1, 2]
     assert [r.frame for r in again] == [0, 1, 2, 3, 4, 5, 0]
+
+
+# ---- one video's trouble is no other's
+
+
+class BrokenClip(FakeClip):
+    """A clip whose file is damaged: reading ends with an error before frame 3."""
+
+    def frames(self, start: int, stop: int, *, size: int) -> Iterator[Picture]:
+        yield from super().frames(start, min(stop, 3), size=size)
+        if stop > 3:
+            raise OSError("the disk is on fire")
+
+
+def test_an_error_while_decoding_ends_the_tasks_of_that_video_alone() -> None:
+    broken = replace(video_of([task_at(0), task_at(1, "both", 2)], 6), clip=BrokenClip(pictures(6)))
+    good = video_of([task_at(2, "both")], 6)
+
+    found, ends = all_found(Engine(model()), [broken, good])
+
+    assert [str(error) for error in ends[0].values()] == ["the disk is on fire"] * 2
+    assert [*found[0][1]] == [0, 1, 2]
+    assert ends[1] == {1: None}
+    assert_same(found[1][1], engine_finds([task_at(2, "both")], 6)[1])
+
+
+def test_a_prompted_frame_that_is_missing_ends_only_the_tasks_that_need_it() -> None:
+    jobs = [TrackTask(1, {0: CLICK, 4: BOX}), task_at(1, "both", 2), task_at(4, "reverse", 3)]
+
+    (found,), (ends,) = all_found(Engine(model()), [video_of(jobs, 8, lost=frozenset({4}))])
+
+    assert [key for key, error in ends.items() if isinstance(error, MissingFrameError)] == [1, 3]
+    assert not found[1]
+    assert not found[3]
+    assert_same(found[2], engine_finds([jobs[1]], 8, frozenset({4}))[2])
+
+
+def test_a_video_that_is_slow_to_decode_holds_up_no_other() -> None:
+    gate = threading.Event()
+
+    class SlowClip(FakeClip):
+        def frames(self, start: int, stop: int, *, size: int) -> Iterator[Picture]:
+            assert gate.wait(timeout=60)
+            yield from super().frames(start, stop, size=size)
+
+    slow = replace(video_of([task_at(0)], 3), clip=SlowClip(pictures(3)))
+    engine, ended = Engine(model()), []
+    for video in (slow, video_of([task_at(0, key=2)], 6)):
+        engine.add(video)
+
+    while engine.busy:
+        ended += [event.key for event in engine.step() if isinstance(event, TaskEnd)]
+        if ended == [2]:
+            gate.set()
+
+    assert ended == [2, 1]
+
+
+def test_the_engine_tells_how_full_its_batches_were_and_where_the_time_went() -> None:
+    told: dict[str, list[float]] = {}
+
+    def hear(name: str, value: float) -> None:
+        told.setdefault(name, []).append(value)
+
+    engine = Engine(model(), max_batch=4, slots=2, measure=hear)
+    all_found(engine, [video_of([task_at(0), task_at(0, key=2)], 3), video_of([task_at(0)], 3)])
+
+    assert {"encode_s", "track_s", "batch_occupancy", "queue"} <= told.keys()
+    assert told.keys() <= {"encode_s", "track_s", "batch_occupancy", "queue", "decode_wait_s"}
+    assert len(told["encode_s"]) == 3 + 3, "each frame alone, on a CPU"
+    assert told["batch_occupancy"] == [2 / 4, 2 / 4, 1 / 4, 1 / 4]
+    assert told["queue"] == [1, 1, 0, 0], "the second video waits for a slot"
+    assert all(seconds >= 0 for name in told if name.endswith("_s") for seconds in told[name])
+
+
+def test_no_thread_outlives_an_engine_that_is_closed_half_way() -> None:
+    engine = Engine(model())
+    for seed in range(3):
+        engine.add(video_of([task_at(0)], 9, seed))
+    while not engine.step():
+        assert threading.active_count() > 1
+
+    engine.close()
+
+    assert not engine.busy
+    assert [t.name for t in threading.enumerate() if t.name.startswith("masklet")] == []
+
+
+def test_a_run_of_its_own_is_refused_while_other_videos_are_under_way() -> None:
+    engine = Engine(model())
+    engine.add(video_of([task_at(0)], 3))
+
+    with pytest.raises(RuntimeError, match="add this one to them"):
+        next(engine.run(FakeClip(pictures(3)), SIZE, [task_at(0)], (0, 3)))
+
+    engine.close()
+
+
+# ---- where the device runs out of memory
+
+
+class SmallEngine(Engine):
+    """An engine on a device with room for so many objects, and so many frames, at once."""
+
+    def __init__(
+        self, objects: int = 16, frames: int = 16, encode_batch: int | None = None
+    ) -> None:
+        super().__init__(model(), encode_batch=encode_batch)
+        self.objects, self.frames, self.tries = objects, frames, list[int]()
+
+    def _track(self, batch: Sequence[ObjectFrame]) -> list[tuple[FrameMask, Tensor]]:
+        self.tries.append(len(batch))
+        if len(batch) > self.objects:
+            raise torch.OutOfMemoryError("no room for so many objects")
+        return super()._track(batch)
+
+    def _features(self, frames: Sequence[tuple[int, Ahead]]) -> list[FrameFeatures]:
+        if len(frames) > self.frames:
+            raise torch.OutOfMemoryError("no room for so many frames")
+        return super()._features(frames)
+
+
+def test_a_batch_too_large_for_the_device_is_halved_until_it_fits_and_stays_so() -> None:
+    jobs = [task_at(0, key=key) for key in range(7)]
+    small = SmallEngine(objects=2)
+
+    (found,), (ends,) = all_found(small, [video_of(jobs, 4)])
+
+    assert ends == dict.fromkeys(range(7))
+    assert_same(found[3], engine_finds([task_at(0, key=3)], 4)[3])
+    assert small.tries == [7, 3, 1, 2, 4, 2, 2] + 2 * [2, 2, 2, 1]
+
+
+def test_frames_too_many_for_the_device_are_encoded_in_smaller_batches() -> None:
+    videos = [video_of([task_at(0)], 5, seed) for seed in range(3)]
+    engine = SmallEngine(frames=1, encode_batch=3)
+
+    found, ends = all_found(engine, videos)
+
+    assert ends == [{1: None}] * 3
+    assert engine.scheduler.encode_batch == 1
+    alone, _ = all_found(Engine(model()), videos[:1])
+    assert_same(found[0][1], alone[0][1])
+
+
+def test_an_object_for_which_there_is_no_room_ends_its_video_with_an_error_that_says_so() -> None:
+    jobs = [task_at(0), task_at(1, "both", 2)]
+    videos = [video_of(jobs, 5), video_of([task_at(0, "reverse")], 5)]  # the second needs no memory
+
+    found, ends = all_found(SmallEngine(objects=0), videos)
+
+    assert all(isinstance(error, DeviceMemoryError) for error in ends[0].values())
+    assert "choose a smaller model" in str(ends[0][1])
+    assert [*found[0][1]] == [0]
+    assert ends[1] == {1: None}
+
+
+def test_a_video_whose_frames_do_not_fit_ends_with_an_error() -> None:
+    videos = [video_of([task_at(0), task_at(2, key=2)], 4)]
+
+    _, (ends,) = all_found(SmallEngine(frames=0), videos)
+
+    assert [type(error) for error in ends.values()] == [DeviceMemoryError] * 2
+
+
+# ---- a task can be taken up again
+
+
+@settings(max_examples=25)
+@given(data=st.data(), jobs=tasks(range(8), most=3))
+def test_a_task_stopped_anywhere_goes_on_in_another_engine_as_if_nothing_had_happened(
+    data: st.DataObject, jobs: list[TrackTask]
+) -> None:
+    undisturbed = engine_finds(jobs, 8)
+    steps = data.draw(st.integers(1, sum(len(found) for found in undisturbed.values())))
+    states: dict[int, TrackState] = {}
+    found: Found = {task.key: {} for task in jobs}
+    for result in islice(Engine(model()).run(FakeClip(pictures(8)), SIZE, jobs, (0, 8)), steps):
+        states |= result.states
+        for key, mask in result.found.items():
+            found[key][result.frame] = mask
+
+    rest = engine_finds([replace(task, begun=states.get(task.key)) for task in jobs], 8)
+
+    for task in jobs:
+        assert not found[task.key].keys() & rest[task.key].keys()
+        assert_same(found[task.key] | rest[task.key], undisturbed[task.key])
+
+
+def test_a_task_taken_up_reads_no_frame_that_is_behind_it() -> None:
+    task = TrackTask(1, {0: CLICK, 2: BOX})
+    run = Engine(model()).run(FakeClip(pictures(12)), SIZE, [task], (0, 12))
+    (last,) = islice(run, 6, 7)
+
+    begun = replace(task, begun=last.states[1])
+    lost = frozenset(range(last.frame + 1))
+
+    assert [*engine_finds([begun], 12, lost)[1]] == [*range(last.frame + 1, 12)]

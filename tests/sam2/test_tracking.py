@@ -13,6 +13,7 @@ from sam2.config import ModelConfig, model_config
 from sam2.mask_decoder import Decoded
 from sam2.memory import Recollection
 from sam2.model import FrameFeatures, Sam2
+from sam2.precision import Precision
 from sam2.prompts import MaskPrompt, PointPrompt
 from sam2.stills import segment_still, stack_prompts
 from sam2.tracking import (
@@ -84,13 +85,14 @@ def change(one: FrameMask, other: FrameMask) -> float:
 # ---- the company an object keeps
 
 
+@pytest.mark.parametrize("precision", ["exact", "float32", "bfloat16"])
 @pytest.mark.parametrize("config", [TINY, TINY_2_0], ids=lambda config: config.name)
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(steps=STEPS, max_batch=st.integers(1, 5))
 def test_an_object_gets_the_same_bits_alone_and_in_a_batch(
-    config: ModelConfig, steps: list[Step], max_batch: int
+    config: ModelConfig, precision: Precision, steps: list[Step], max_batch: int
 ) -> None:
-    model = tiny_model(config, score_shift=-2.5)
+    model = tiny_model(config, score_shift=-2.5, precision=precision)
     with torch.inference_mode():
         features = features_of(model, pictures(3))
         alone = [pair for step in steps for pair in track(model, features, [step])]

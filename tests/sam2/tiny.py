@@ -18,6 +18,7 @@ from torch import Tensor
 from sam2.config import ModelConfig, TrunkConfig
 from sam2.images import normalise
 from sam2.model import FrameFeatures, Sam2
+from sam2.precision import Precision, set_precision
 from sam2.tracking import FrameMask
 
 SIZE = 64
@@ -78,14 +79,19 @@ def weights(config: ModelConfig = TINY, seed: int = 7) -> dict[str, Tensor]:
 
 
 @cache
-def tiny_model(config: ModelConfig = TINY, seed: int = 7, score_shift: float = 0.0) -> Sam2:
+def tiny_model(
+    config: ModelConfig = TINY,
+    seed: int = 7,
+    score_shift: float = 0.0,
+    precision: Precision = "exact",
+) -> Sam2:
     """A model with such weights; `score_shift` makes objects be there more often, or less."""
     state = weights(config, seed)
     state["sam_mask_decoder.pred_obj_score_head.layers.2.bias"] += score_shift
     with torch.inference_mode(False):  # weights made in it could never be used outside of it
         model = Sam2(config)
         model.load_state_dict(state, strict=True)
-    return model.eval()
+        return set_precision(model.eval(), precision)
 
 
 @cache

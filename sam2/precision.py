@@ -1,0 +1,77 @@
+"""How exactly a model computes: as published to the bit, or faster."""
+
+from collections.abc import Sequence
+from typing import Literal, cast
+
+import torch
+from torch import nn
+
+from sam2.attention import attend_fast, multiply
+from sam2.hiera import Attention
+from sam2.image_encoder import Lateral
+from sam2.layers import Conv2d, ConvTranspose2d, Linear
+from sam2.memory_attention import RotaryAttention
+from sam2.model import Sam2
+
+Precision = Literal["auto", "bfloat16", "float32", "exact"]
+
+
+@torch.no_grad()
+def set_precision(model: Sam2, precision: Precision) -> Sam2:
+    """Prepares a model with its weights, on its device, for inference; returns it.
+
+    `exact` does what the published code does, in float32; on a CPU masks are equal to the bit.
+    `float32` does the same sums in another order, `bfloat16` rounds what goes into the large ones,
+    and `auto` is the faster of these two on the model's device. A prepared model is for inference:
+    its weights are no longer those of a checkpoint.
+    """
+    if precision == "exact":
+        return model
+    join_narrowing(model)
+    model.image_encoder.trunk.keep_positions(model.config.image_size)
+    for module in model.modules():
+        if isinstance(module, RotaryAttention):
+            module.absorb()
+        if isinstance(module, RotaryAttention | Attention):
+            module.attend = attend_fast
+    for module in model.modules():
+        if isinstance(module, Linear):
+            module.multiply = multiply
+    if precision == "bfloat16" or (precision == "auto" and fast_at_bfloat16(model.device)):
+        for part in _large_parts(model):
+            for module in part.modules():
+                if isinstance(module, Linear | Conv2d | ConvTranspose2d):
+                    module.to(torch.bfloat16)
+    return model
+
+
+def fast_at_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 faster than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    # AVX-512 or AMX instructions for it; both come with the first of them.
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+def join_narrowing(model: Sam2) -> None:
+    """Makes one 1x1 convolution of the two that the fine maps go through one after the other."""
+    decoder = model.sam_mask_decoder
+    *_, middle, fine = cast(Sequence[Lateral], model.image_encoder.neck.convs)
+    decoder.conv_s1 = _joined(middle.conv, decoder.conv_s1)
+    decoder.conv_s0 = _joined(fine.conv, decoder.conv_s0)
+    for lateral in (middle, fine):
+        lateral.conv = nn.Identity()  # type: ignore[assignment]
+
+
+def _joined(first: Conv2d, second: Conv2d) -> Conv2d:
+    assert first.bias is not None
+    joined = Conv2d(first.in_channels, second.out_channels, kernel_size=1)
+    wide, narrow = first.weight.flatten(1), second.weight.flatten(1)
+    joined.weight = nn.Parameter((narrow @ wide)[..., None, None])
+    joined.bias = nn.Parameter(second(first.bias[:, None, None]).flatten())
+    return joined
+
+
+def _large_parts(model: Sam2) -> tuple[nn.Module, ...]:
+    """Where the time goes. The rest is as fast in float32, and the masks are nearer to exact."""
+    return model.image_encoder.trunk, model.memory_attention

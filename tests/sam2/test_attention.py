@@ -1,0 +1,54 @@
+"""The fast forms of attention give what the plain one gives."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sam2.attention import attend, attend_fast, multiply
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    heads=st.integers(1, 3),
+    queries=st.integers(1, 700),
+    keys=st.integers(1, 9000),
+    width=st.sampled_from([8, 24, 96]),
+    narrow=st.booleans(),
+)
+def test_the_fast_form_agrees_with_the_plain_one(
+    heads: int, queries: int, keys: int, width: int, narrow: bool
+) -> None:
+    random = torch.Generator().manual_seed(queries)
+    q = torch.randn(1, heads, queries, width, generator=random)
+    k = torch.randn(1, heads, keys, width, generator=random)
+    v = torch.randn(1, heads, keys, 8 if narrow else width, generator=random)
+
+    torch.testing.assert_close(attend_fast(q, k, v), attend(q, k, v), atol=1e-5, rtol=1e-4)
+
+
+def test_bfloat16_rounds_attention_to_two_digits() -> None:
+    random = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, 1, 600, 64, generator=random) for _ in range(3))
+
+    rounded = attend_fast(q.bfloat16(), k.bfloat16(), v.bfloat16())
+
+    assert rounded.dtype == torch.bfloat16
+    torch.testing.assert_close(rounded.float(), attend(q, k, v), atol=0.01, rtol=0.02)
+
+
+def test_an_object_is_attended_to_alike_alone_and_beside_others() -> None:
+    q, k, v = (torch.randn(3, 2, 400, 32).bfloat16() for _ in range(3))
+
+    together = attend_fast(q, k, v)
+
+    for i in range(3):
+        assert torch.equal(together[i], attend_fast(q[i : i + 1], k[i : i + 1], v[i : i + 1])[0])
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 5), (0, 5)])
+def test_a_product_is_that_of_torch_whatever_the_shape(shape: tuple[int, ...]) -> None:
+    x, weight, bias = torch.randn(shape), torch.randn(7, 5), torch.randn(7)
+
+    expected = torch.nn.functional.linear(x, weight, bias)
+    torch.testing.assert_close(multiply(x, weight, bias), expected, atol=1e-5, rtol=1e-5)
