@@ -1,0 +1,82 @@
+"""The exam of a model: synthetic clips that no training saw, from one prompt each.
+
+python -m bench.nano [--clips 20] [--model nano] [--checkpoint FILE] [--name nano]
+
+Three tiers, 24 frames a clip. J&F is the mean over the frames after the first. Beside it stands
+what the true first mask scores that never moves, for a weak model can lose to it.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+import rich
+import torch
+import typer
+from rich.table import Table
+
+from bench.machine import machine
+from pipeline.training.exam import TIERS, Mark, corrected, exam_clips, examine
+from pipeline.weights import open_model
+
+_RESULTS = Path(__file__).parent / "results"
+_KINDS = ("click", "box", "mask")
+
+
+def main(
+    clips: int = 20, model: str = "nano", checkpoint: str | None = None, name: str = "nano"
+) -> None:
+    """Examine a model on the three tiers."""
+    torch.set_num_threads(1)
+    opened, digest = open_model(model, checkpoint)
+    started = time.perf_counter()
+    table = Table("tier", "objects", *_KINDS, "frozen mask", "absent told", "shown told")
+    tiers = {}
+    for tier in TIERS:
+        asked = exam_clips(tier, clips, opened.config.image_size)
+        marks = {kind: examine(opened, asked, kind) for kind in _KINDS}
+        tiers[tier] = _summary(marks)
+        row = tiers[tier]
+        figures = [f"{row[key]:.3f}" for key in (*_KINDS, "frozen")]
+        told = [_share(row[key]) for key in ("hidden_told", "shown_told")]
+        table.add_row(tier, str(row["objects"]), *figures, *told)
+    rich.print(table)
+    gains = [corrected(opened, clip) for clip in exam_clips("medium", clips, 256)]
+    before, after = (fmean(x) for x in zip(*(g for gain in gains for g in gain), strict=True))
+    print(f"a click on the worst frame: mean J&F of the medium tier {before:.3f} -> {after:.3f}")
+    result = {
+        "model": model,
+        "checkpoint_sha256": digest,
+        "clips": clips,
+        "tiers": tiers,
+        "correction": {"before": before, "after": after},
+        "seconds": time.perf_counter() - started,
+        "machine": machine(),
+    }
+    (_RESULTS / f"exam-{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _summary(marks: dict[str, list[Mark]]) -> dict[str, float]:
+    """Mean J&F by prompt; over all prompts, how often hiding and showing are told rightly."""
+    every = [mark for some in marks.values() for mark in some]
+    return {
+        "objects": len(marks["mask"]),
+        **{kind: fmean(mark.jf for mark in some) for kind, some in marks.items()},
+        "frozen": fmean(mark.frozen for mark in marks["mask"]),
+        "hidden_told": _rate([told for mark in every for told in mark.hidden]),
+        "shown_told": _rate([told for mark in every for told in mark.shown]),
+    }
+
+
+def _rate(told: Sequence[bool]) -> float:
+    return fmean(told) if told else float("nan")
+
+
+def _share(rate: float) -> str:
+    return "none" if rate != rate else f"{rate:.3f}"
+
+
+if __name__ == "__main__":
+    typer.run(main)

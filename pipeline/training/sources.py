@@ -1,0 +1,94 @@
+"""Where clips come from: drawn scenes, our own masklets, folders like those of DAVIS."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+
+from pipeline.training.config import Source
+from pipeline.training.labelled import (
+    LabelledVideo,
+    SourceError,
+    davis_videos,
+    masklet_videos,
+)
+from sam2.training.scenes import EASY, HARD, MEDIUM, Clip, Difficulty, draw_scene
+
+LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD}
+CROWD = (2, 6)  # objects of a training scene: more than one follows can be drawn from it
+LONGEST_STRIDE = 3  # frames of a video from one frame of a clip to the next
+
+
+class ClipSource(Protocol):
+    """Something that clips can be drawn from."""
+
+    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> Clip:
+        """A clip of `frames` square frames of side `size`."""
+
+
+class SyntheticClips:
+    """Scenes of one difficulty; the same random state draws the same clip."""
+
+    def __init__(self, level: Difficulty) -> None:
+        self.level = replace(level, things=CROWD)
+
+    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> Clip:
+        """A clip of a new scene; its frames lie one to three units of time apart."""
+        scene = draw_scene(rng, self.level, frames=max(frames, 4))
+        return scene.render(frames, size, float(rng.uniform(1, 3)), device)
+
+
+class LabelledClips:
+    """Parts of videos whose objects are known; half of them mirrored."""
+
+    def __init__(self, videos: Sequence[LabelledVideo], longest: int) -> None:
+        for video in videos:
+            if len(video.known) < longest:
+                raise SourceError(
+                    f"{video.name}: has {len(video.known)} frames with masks, but a stage wants "
+                    f"clips of {longest}: leave it out, or make the stage's clips shorter"
+                )
+        self.videos = videos
+
+    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> Clip:
+        """A clip of one of the videos, from a random frame on, its frames evenly apart."""
+        video = self.videos[int(rng.integers(len(self.videos)))]
+        widest = min(LONGEST_STRIDE, (len(video.known) - 1) // max(frames - 1, 1))
+        stride = int(rng.integers(1, max(widest, 1) + 1))
+        first = int(rng.integers(len(video.known) - stride * (frames - 1)))
+        numbers = [video.known[first + stride * i] for i in range(frames)]
+        pixels = torch.from_numpy(video.pictures(numbers, size)).permute(0, 3, 1, 2)
+        truth = torch.from_numpy(np.stack([video.masks(n) for n in numbers], axis=1))
+        masks = interpolate(truth.float(), size=(size, size), mode="area") >= 0.5
+        if rng.random() < 0.5:
+            pixels, masks = pixels.flip(-1), masks.flip(-1)
+        name = f"{video.name}, frames {numbers[0]} to {numbers[-1]}"
+        return Clip(pixels.contiguous().to(device), masks.contiguous().to(device), name)
+
+
+class Mixture:
+    """Several sources, each drawn from by its share."""
+
+    def __init__(self, sources: Sequence[Source], longest: int) -> None:
+        self.sources = [open_source(source, longest) for source in sources]
+        shares = np.array([source.share for source in sources])
+        self.shares = shares / shares.sum()
+
+    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> Clip:
+        """A clip of one of them."""
+        chosen = self.sources[rng.choice(len(self.sources), p=self.shares)]
+        return chosen.draw(rng, frames, size, device)
+
+
+def open_source(source: Source, longest: int) -> ClipSource:
+    """The source that the settings name, for clips up to `longest` frames; raises SourceError."""
+    if source.masklets is not None:
+        return LabelledClips(masklet_videos(source.masklets), longest)
+    if source.davis is not None:
+        return LabelledClips(davis_videos(Path(source.davis)), longest)
+    assert source.synthetic is not None  # one of the three is given
+    return SyntheticClips(LEVELS[source.synthetic])

@@ -1,0 +1,248 @@
+"""Synthetic clips with exact masks: painted shapes that move, turn, deform, hide and come back.
+
+A scene is a list of things, far to near, seen by a moving camera. It is drawn from a seed, so the
+same seed gives the same clip; it is rendered in torch, on whatever device is asked for.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sam2.training import shapes, textures
+from sam2.training.camera import Camera, Lens, draw_camera, draw_lens
+from sam2.training.shapes import Shape, draw_shape
+from sam2.training.textures import Colour, Texture, draw_colour, draw_texture
+
+
+@dataclass(frozen=True, slots=True)
+class Difficulty:
+    """What makes clips easy or hard. Lengths are shares of the picture's side, times frames."""
+
+    things: tuple[int, int]  # fewest and most objects
+    size: tuple[float, float]  # radius
+    speed: tuple[float, float]  # per frame; drawn evenly in its logarithm
+    spin: float  # largest turn per frame, radians
+    deformation: float
+    contrast: float  # within a texture
+    distinctness: float  # least distance of an object's colour from what is behind it, 0..1
+    lookalike: float  # chance that an object is followed by its double
+    occluder: float  # chance of something that passes over an object
+    leaving: float  # chance that an object leaves the picture and returns
+    camera: float  # largest speed of the camera
+    lens: float  # how much blur, noise, change of light and compression there is, 0..1
+    patterns: tuple[str, ...] = textures.TRAINED
+    backgrounds: tuple[str, ...] = textures.TRAINED
+    families: tuple[str, ...] = shapes.TRAINED
+
+
+EASY = Difficulty(
+    things=(1, 3), size=(0.1, 0.25), speed=(0.001, 0.01), spin=0.04, deformation=0.15,
+    contrast=0.5, distinctness=0.45, lookalike=0.0, occluder=0.0, leaving=0.0, camera=0.002,
+    lens=0.15, patterns=textures.TRAINED, backgrounds=textures.CALM,
+)  # fmt: skip
+MEDIUM = Difficulty(
+    things=(2, 4), size=(0.07, 0.22), speed=(0.002, 0.02), spin=0.1, deformation=0.4,
+    contrast=0.7, distinctness=0.25, lookalike=0.35, occluder=0.35, leaving=0.1, camera=0.008,
+    lens=0.5,
+)  # fmt: skip
+HARD = Difficulty(
+    things=(3, 6), size=(0.035, 0.18), speed=(0.005, 0.045), spin=0.2, deformation=0.7,
+    contrast=0.9, distinctness=0.1, lookalike=0.5, occluder=0.5, leaving=0.35, camera=0.02,
+    lens=1.0,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """Where something is, and how fast it goes: a straight way with a sway across it."""
+
+    start: tuple[float, float]
+    velocity: tuple[float, float]
+    sway: tuple[float, float]
+    pace: float  # radians per frame
+    phase: float
+
+    def at(self, time: Tensor) -> tuple[Tensor, Tensor]:
+        """The place at each time (T, 1, 1) -> x and y, (T, 1, 1) each."""
+        swing = torch.sin(self.pace * time + self.phase) - np.sin(self.phase)
+        x, y = (
+            start + velocity * time + sway * swing
+            for start, velocity, sway in zip(self.start, self.velocity, self.sway, strict=True)
+        )
+        return x, y
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A painted shape on its way. Only an object counts; the others are there to hide objects."""
+
+    shape: Shape
+    texture: Texture
+    path: Path
+    size: float
+    aspect: float
+    angle: float
+    spin: float
+    growth: float  # per frame
+    light: float  # how much brighter its lit side is
+    is_object: bool = True
+
+    def place(self, x: Tensor, y: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        """World coordinates (T, H, W) in the thing's own plane: u and v."""
+        centre_x, centre_y = self.path.at(time)
+        angle = self.angle + self.spin * time
+        scale = self.size * torch.exp(self.growth * time)
+        x, y = (x - centre_x) / scale, (y - centre_y) / scale
+        u = x * torch.cos(angle) + y * torch.sin(angle)
+        v = y * torch.cos(angle) - x * torch.sin(angle)
+        return u * self.aspect, v / self.aspect
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """Frames with the masks of their objects: what training learns from."""
+
+    frames: Tensor  # (T, 3, S, S) uint8
+    masks: Tensor  # (K, T, S, S) bool, the visible part of each object
+    name: str = "a synthetic clip"
+
+    @property
+    def visible(self) -> Tensor:
+        """Whether each object shows at all: (K, T) bool."""
+        return self.masks.flatten(2).any(dim=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """A background, things from far to near, a camera and its lens."""
+
+    background: Texture
+    things: tuple[Thing, ...]
+    camera: Camera
+    lens: Lens
+
+    def render(
+        self, frames: int, size: int, stride: float = 1.0, device: str | torch.device = "cpu"
+    ) -> Clip:
+        """Draws `frames` pictures of side `size`, one every `stride` units of time."""
+        time = stride * torch.arange(frames, dtype=torch.float32, device=device).view(-1, 1, 1)
+        x, y = self.camera.look(size, time)
+        picture = self.background.paint(2 * x - 1, 2 * y - 1)
+        masks: list[Tensor] = []
+        for thing in self.things:
+            u, v = thing.place(x, y, time)
+            cover = (0.5 + thing.shape.depth(u, v, time) * thing.size * size).clamp(0, 1)
+            lit = thing.texture.paint(u, v) * (1 - thing.light * v.clamp(-1, 1))[:, None]
+            picture = torch.lerp(picture, lit.clamp(0, 1), cover[:, None])
+            solid = cover > 0.5
+            masks = [mask & ~solid for mask in masks]
+            if thing.is_object:
+                masks.append(solid)
+        return Clip(self.lens.take(picture, time), torch.stack(masks))
+
+
+def draw_scene(rng: np.random.Generator, level: Difficulty, frames: int = 8) -> Scene:
+    """A random scene, made for clips of about `frames` units of time."""
+    background = draw_texture(rng, level.backgrounds, level.contrast * 0.8)
+    things: list[Thing] = []
+    for _ in range(rng.integers(level.things[0], level.things[1] + 1)):
+        thing = _draw_thing(rng, level, background.colours[0], frames)
+        things.append(thing)
+        if rng.random() < level.lookalike:
+            things.append(_double(rng, level, thing))
+    order = rng.permutation(len(things))
+    things = [things[i] for i in order]
+    covers = [_cover(rng, level, t, frames) for t in things if rng.random() < level.occluder]
+    camera = draw_camera(rng, level.camera)
+    return Scene(background, (*things, *covers), camera, draw_lens(rng, level.lens))
+
+
+def _draw_thing(rng: np.random.Generator, level: Difficulty, behind: Colour, frames: int) -> Thing:
+    size = float(np.exp(rng.uniform(*np.log(level.size))))
+    return Thing(
+        shape=draw_shape(rng, level.families, level.deformation * float(rng.random())),
+        texture=draw_texture(
+            rng, level.patterns, level.contrast, _colour_unlike(rng, behind, level.distinctness)
+        ),
+        path=_draw_path(rng, level, size, frames),
+        size=size,
+        aspect=float(np.exp(rng.uniform(-0.3, 0.3))),
+        angle=float(rng.uniform(0, 2 * np.pi)),
+        spin=float(rng.uniform(-level.spin, level.spin)),
+        growth=float(rng.uniform(-1, 1)) * level.speed[1] * 0.7,
+        light=float(rng.uniform(0, 0.35)),
+    )
+
+
+def _colour_unlike(rng: np.random.Generator, other: Colour, distance: float) -> Colour:
+    """A colour at least `distance` away from the other in one of red, green and blue."""
+    while True:
+        colour = draw_colour(rng)
+        if np.abs(np.subtract(colour, other)).max() >= distance:
+            return colour
+
+
+def _draw_path(rng: np.random.Generator, level: Difficulty, size: float, frames: int) -> Path:
+    speed = float(np.exp(rng.uniform(*np.log(level.speed))))
+    if rng.random() < level.leaving:
+        return _draw_exit(rng, size, frames)
+    start = rng.uniform(0.15, 0.85, 2)
+    heading = np.arctan2(*(0.5 - start)[::-1]) + rng.normal(0, 1.2)  # more often to the middle
+    pace = float(rng.uniform(0.1, 0.5))
+    sway = speed * rng.uniform(-0.7, 0.7, 2) / pace
+    return Path(
+        start=(float(start[0]), float(start[1])),
+        velocity=(float(speed * np.cos(heading)), float(speed * np.sin(heading))),
+        sway=(float(sway[0]), float(sway[1])),
+        pace=pace,
+        phase=float(rng.uniform(0, 2 * np.pi)),
+    )
+
+
+def _draw_exit(rng: np.random.Generator, size: float, frames: int) -> Path:
+    """A way out over one side of the picture, and back."""
+    side, along = rng.random() < 0.5, float(rng.uniform(0.2, 0.8))
+    depth = float(rng.uniform(0.05, 0.2))
+    near = depth if rng.random() < 0.5 else 1 - depth
+    out = (-1 if near < 0.5 else 1) * (depth + 1.6 * size) * float(rng.uniform(1, 1.4))
+    start, sway = ((near, along), (out, 0.0)) if side else ((along, near), (0.0, out))
+    return Path(
+        start, (0.0, 0.0), sway, pace=float(np.pi / (frames * rng.uniform(0.7, 1.1))), phase=0.0
+    )
+
+
+def _double(rng: np.random.Generator, level: Difficulty, thing: Thing) -> Thing:
+    """Another thing that looks like this one, elsewhere and on its own way."""
+    path = _draw_path(rng, level, thing.size, frames=24)
+    angle = float(rng.uniform(0, 2 * np.pi))
+    size = thing.size * float(rng.uniform(0.85, 1.15))
+    return Thing(
+        thing.shape, thing.texture, path, size, thing.aspect, angle, -thing.spin, thing.growth,
+        thing.light,
+    )  # fmt: skip
+
+
+def _cover(rng: np.random.Generator, level: Difficulty, thing: Thing, frames: int) -> Thing:
+    """Something that passes over a thing, and hides some or all of it for a while."""
+    meeting = torch.full((1, 1, 1), float(rng.uniform(0.3, 0.8)) * frames)
+    x, y = (float(place) for place in thing.path.at(meeting))
+    size = thing.size * float(rng.uniform(0.7, 1.7))
+    speed = 2 * (size + thing.size) / frames * float(rng.uniform(0.8, 1.6))
+    heading = rng.uniform(0, 2 * np.pi)
+    velocity = (float(speed * np.cos(heading)), float(speed * np.sin(heading)))
+    time = float(meeting)
+    start = (x - velocity[0] * time, y - velocity[1] * time)
+    return Thing(
+        shape=Shape("superellipse", (0.9, *rng.random(11)), 0.0),
+        texture=draw_texture(rng, level.backgrounds, level.contrast),
+        path=Path(start, velocity, (0.0, 0.0), 0.1, 0.0),
+        size=size,
+        aspect=float(np.exp(rng.uniform(-0.5, 0.5))),
+        angle=float(heading),
+        spin=0.0,
+        growth=0.0,
+        light=0.1,
+        is_object=False,
+    )

@@ -1,0 +1,142 @@
+"""Training clips: drawn scenes, our own masklets with their videos, folders like those of DAVIS."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from pipeline.masklets import Masklet, schema_of
+from pipeline.rle import encode_mask
+from pipeline.training.config import Source
+from pipeline.training.labelled import SourceError
+from pipeline.training.sources import Mixture, open_source
+
+HEIGHT, WIDTH, FRAMES, SIZE = 64, 96, 6, 48
+
+
+def true_mask(t: int) -> np.ndarray:
+    """Of the bright square in the clip of tests/clips.py."""
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[20:44, 8 + 4 * t : 32 + 4 * t] = True
+    return mask
+
+
+@pytest.fixture
+def run(clip: Path, tmp_path: Path) -> str:
+    """What a run on the clip would leave, had it found the square."""
+    masklet = Masklet(
+        task_id=0,
+        video_id="square",
+        uri=str(clip),
+        object_id=1,
+        status="ok",
+        height=HEIGHT,
+        width=WIDTH,
+        n_frames=FRAMES,
+        frame_index=list(range(FRAMES)),
+        timestamp_s=[t / 12 for t in range(FRAMES)],
+        counts=[encode_mask(true_mask(t)) for t in range(FRAMES)],
+        score=[1.0] * FRAMES,
+        object_score=[1.0] * FRAMES,
+        area=[576] * FRAMES,
+        bbox=[[8.0 + 4 * t, 20.0, 24.0, 24.0] for t in range(FRAMES)],
+    )
+    (tmp_path / "masklets").mkdir()
+    table = pa.Table.from_pylist([masklet.to_row()], schema=schema_of("r"))
+    pq.write_table(table, tmp_path / "masklets" / "0.parquet")
+    return str(tmp_path)
+
+
+@pytest.fixture
+def davis(tmp_path: Path) -> Path:
+    """Two sequences, each with two objects on a ground of their own."""
+    for name in ("bear", "bike"):
+        for t in range(FRAMES):
+            labels = np.zeros((HEIGHT, WIDTH), np.uint8)
+            labels[true_mask(t)] = 1
+            labels[50:60, 50:80] = 2
+            picture = np.repeat(labels[..., None] * 100, 3, axis=2)
+            for folder, suffix, image in (
+                ("JPEGImages", "jpg", Image.fromarray(picture)),
+                ("Annotations", "png", Image.fromarray(labels)),
+            ):
+                place = tmp_path / folder / name
+                place.mkdir(parents=True, exist_ok=True)
+                image.save(place / f"{t:05d}.{suffix}")
+    return tmp_path
+
+
+def draw(source: Source, frames: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    clip = open_source(source, frames).draw(np.random.default_rng(seed), frames, SIZE, "cpu")
+    return clip.frames, clip.masks
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_masklets_lie_on_the_pixels_of_their_video(run: str, seed: int) -> None:
+    frames, masks = draw(Source(masklets=run), 3, seed)
+
+    assert frames.shape == (3, 3, SIZE, SIZE)
+    assert masks.shape == (1, 3, SIZE, SIZE)
+    bright = frames.float().mean(dim=1) > 120  # the square is, the noise is not
+    agree = (bright & masks[0]).sum() / (bright | masks[0]).sum()
+    assert agree > 0.85
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_annotated_folders_give_every_object_its_mask(davis: Path, seed: int) -> None:
+    frames, masks = draw(Source(davis=str(davis)), 4, seed)
+
+    assert masks.shape == (2, 4, SIZE, SIZE)
+    for number, mask in enumerate(masks, start=1):
+        inside = frames.float().mean(dim=1)[mask]
+        assert (inside - 100 * number).abs().median() < 12
+
+
+def test_the_same_chance_draws_the_same_clip(davis: Path) -> None:
+    for source in (Source(davis=str(davis)), Source(synthetic="hard")):
+        for one, other in zip(draw(source, 3, 7), draw(source, 3, 7), strict=True):
+            assert torch.equal(one, other)
+
+
+def test_a_mixture_draws_by_shares(davis: Path) -> None:
+    mixture = Mixture([Source(davis=str(davis), share=3), Source(synthetic="easy")], 2)
+    rng = np.random.default_rng(0)
+
+    names = [mixture.draw(rng, 2, SIZE, "cpu").name for _ in range(60)]
+
+    assert 35 <= sum("Annotations" in name for name in names) <= 55
+    assert any(name == "a synthetic clip" for name in names)
+
+
+def test_missing_or_empty_data_is_told(tmp_path: Path, run: str, davis: Path) -> None:
+    with pytest.raises(SourceError, match="no such folder"):
+        open_source(Source(davis=str(tmp_path / "nowhere")), 2)
+    with pytest.raises(SourceError, match="holds no masklets"):
+        open_source(Source(masklets=str(tmp_path / "nowhere")), 2)
+    with pytest.raises(SourceError, match=r"has 6 frames with masks, but a stage wants clips of 9"):
+        open_source(Source(davis=str(davis)), 9)
+    with pytest.raises(SourceError, match="has 6 frames with masks"):
+        open_source(Source(masklets=run), 7)
+
+
+def test_masks_that_do_not_fit_their_pictures_are_told(davis: Path) -> None:
+    for path in (davis / "Annotations" / "bear").iterdir():
+        Image.open(path).resize((10, 10), Image.Resampling.NEAREST).save(path)
+    source = open_source(Source(davis=str(davis)), 2)
+
+    with pytest.raises(SourceError, match=r"bear/.*10 x 10, but the pictures are 96 x 64"):
+        [source.draw(np.random.default_rng(seed), 2, SIZE, "cpu") for seed in range(20)]
+
+
+def test_a_video_that_is_gone_is_told(run: str, tmp_path: Path) -> None:
+    file = tmp_path / "masklets" / "0.parquet"
+    table = pq.read_table(file)
+    gone = pa.array([str(tmp_path / "gone.mp4")])
+    pq.write_table(table.set_column(2, "uri", gone), file)
+
+    with pytest.raises(SourceError, match=r"gone\.mp4"):
+        draw(Source(masklets=run), 2)

@@ -1,0 +1,157 @@
+"""Synthetic clips: the same from the same seed, with masks that are exactly what is seen."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sam2.training import shapes, textures
+from sam2.training.camera import compress, draw_lens
+from sam2.training.scenes import EASY, HARD, MEDIUM, Difficulty, draw_scene
+from sam2.training.shapes import draw_shape
+from sam2.training.textures import draw_texture
+
+LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD}
+# Plain colours far from their background and a clean lens: what is seen can be told by colour.
+CLEAR = replace(EASY, patterns=("plain",), backgrounds=("plain",), lens=0.0, distinctness=0.5)
+
+
+@pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
+def test_a_seed_gives_one_clip_and_another_seed_another(level: Difficulty) -> None:
+    first, again, other = (
+        draw_scene(np.random.default_rng(seed), level).render(4, 64) for seed in (5, 5, 6)
+    )
+
+    assert torch.equal(first.frames, again.frames)
+    assert torch.equal(first.masks, again.masks)
+    assert not torch.equal(first.frames, other.frames)
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10_000), level=st.sampled_from(sorted(LEVELS)))
+def test_a_clip_has_the_promised_shapes_and_no_pixel_of_two_objects(seed: int, level: str) -> None:
+    clip = draw_scene(np.random.default_rng(seed), LEVELS[level]).render(3, 48)
+
+    assert clip.frames.shape == (3, 3, 48, 48)
+    assert clip.frames.dtype == torch.uint8
+    assert clip.masks.shape[1:] == (3, 48, 48)
+    assert int(clip.masks.sum(dim=0).max()) <= 1
+    assert torch.equal(clip.visible, clip.masks.flatten(2).any(dim=2))
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 10_000))
+def test_a_mask_covers_exactly_what_differs_from_the_background(seed: int) -> None:
+    scene = draw_scene(np.random.default_rng(seed), replace(CLEAR, things=(1, 1)))
+    still = replace(scene.things[0], light=0.0)
+    clip = replace(scene, things=(still,)).render(2, 96)
+    background = torch.tensor(scene.background.colours[0]).view(1, 3, 1, 1) * 255
+
+    unlike = (clip.frames.float() - background).abs().amax(dim=1)
+    furthest = (255 * torch.tensor(still.texture.colours[0]).view(1, 3, 1, 1) - background).abs()
+
+    # An edge pixel is of the object where more than half of it is covered.
+    covered = unlike / furthest.amax()
+    assert (covered[clip.masks[0]] > 0.48).all()
+    assert (covered[~clip.masks[0]] < 0.52).all()
+
+
+def test_what_is_nearer_hides_what_is_behind() -> None:
+    scene = draw_scene(np.random.default_rng(3), replace(CLEAR, things=(1, 1)))
+    (thing,) = scene.things
+    alone = scene.render(2, 64)
+    smaller = replace(thing, size=thing.size / 2)
+    both = replace(scene, things=(thing, smaller)).render(2, 64)
+    covered = replace(scene, things=(thing, replace(thing, is_object=False))).render(2, 64)
+
+    assert torch.equal(both.masks.any(dim=0), alone.masks[0])
+    assert both.masks[1].sum() > 0
+    assert not covered.masks.any()
+
+
+def test_things_hide_and_leave_where_they_should() -> None:
+    hidden = {
+        name: np.mean(
+            [
+                (~draw_scene(np.random.default_rng([seed]), level, 8).render(8, 48).visible)
+                .float()
+                .mean()
+                .item()
+                for seed in range(40)
+            ]
+        )
+        for name, level in LEVELS.items()
+    }
+
+    assert hidden["easy"] == 0
+    assert hidden["easy"] < hidden["medium"] < hidden["hard"] < 0.4
+
+
+@pytest.mark.parametrize("family", sorted({*shapes.FAMILIES} - {"polygon"}))  # may be a wedge
+def test_every_shape_has_an_inside_that_fits_its_plane(family: str) -> None:
+    line = torch.linspace(-5, 5, 201)
+    v, u = (grid[None].expand(3, -1, -1) for grid in torch.meshgrid(line, line, indexing="ij"))
+    time = torch.tensor([0.0, 3.0, 20.0]).view(3, 1, 1)
+    for seed in range(12):
+        shape = draw_shape(np.random.default_rng(seed), (family,), deformation=0.5)
+
+        inside = shape.depth(u, v, time) > 0
+
+        area = inside.flatten(1).float().mean(dim=1) * 100  # of a plane that is 10 x 10
+        assert (area > 0.25).all()
+        assert (area < 8).all()
+        assert not inside[:, 0].any()
+        assert not inside[:, :, 0].any()
+
+
+def test_a_rigid_shape_keeps_its_outline() -> None:
+    line = torch.linspace(-1.5, 1.5, 40)
+    v, u = (grid[None].expand(2, -1, -1) for grid in torch.meshgrid(line, line, indexing="ij"))
+    time = torch.tensor([0.0, 9.0]).view(2, 1, 1)
+    for family in shapes.FAMILIES:
+        rigid = draw_shape(np.random.default_rng(1), (family,), deformation=0.0)
+
+        now, later = rigid.depth(u, v, time) > 0
+
+        assert torch.equal(now, later), family
+
+
+def test_training_and_exam_share_no_shape() -> None:
+    assert not set(shapes.TRAINED) & set(shapes.HELD_OUT)
+    assert set(shapes.TRAINED) | set(shapes.HELD_OUT) == set(shapes.FAMILIES)
+
+
+@pytest.mark.parametrize("pattern", textures.PATTERNS)
+def test_paint_stays_between_its_two_colours(pattern: str) -> None:
+    texture = draw_texture(np.random.default_rng(2), (pattern,), contrast=0.9)
+    line = torch.linspace(-3, 3, 50)
+    v, u = (grid[None] for grid in torch.meshgrid(line, line, indexing="ij"))
+
+    colour = texture.paint(u, v)
+
+    low = torch.tensor(texture.colours).amin(dim=0).view(3, 1, 1) - 1e-5
+    high = torch.tensor(texture.colours).amax(dim=0).view(3, 1, 1) + 1e-5
+    assert colour.shape == (1, 3, 50, 50)
+    assert ((colour >= low) & (colour <= high)).all()
+    assert pattern == "plain" or colour.std() > 0.01
+
+
+def test_a_lens_of_no_strength_only_rounds() -> None:
+    picture = torch.rand(2, 3, 16, 16)
+
+    taken = draw_lens(np.random.default_rng(0), strength=0.0).take(picture, torch.zeros(2, 1, 1))
+
+    assert torch.equal(taken, (picture * 255).round().to(torch.uint8))
+
+
+def test_compression_loses_more_the_coarser_it_is_and_little_if_fine() -> None:
+    picture = torch.rand(1, 3, 32, 32)
+
+    errors = [float((compress(picture, step) - picture).abs().mean()) for step in (0.01, 0.1, 0.4)]
+
+    assert errors[0] < 0.01 < errors[1] < errors[2]
+    with pytest.raises(ValueError, match="blocks of 8"):
+        compress(torch.rand(1, 3, 30, 30), 0.1)
