@@ -1,11 +1,15 @@
-"""Peak memory of tracking against the length of the video: it must not grow.
+"""Memory of tracking against the length of the video: it must not grow.
 
 python -m bench.memory [--frames 50 --frames 200 --frames 800] [--objects 2] [--model nano]
+python -m bench.memory --along --frames 800 --objects 8
 
 Each length runs in a process of its own, from an H.264 file (854x480, made for the purpose) to
 masklet rows, both ways from the middle frame, and reports the most memory it ever held. The result,
 the masks' run-length codes, has to grow; it is shown apart, since untrained weights draw masks like
 noise, whose codes are a hundred times longer than those of real objects.
+
+`--along` looks at the engine alone, without results, while it walks through one video: what the
+process holds after 50 frames, and the most that it holds on any frame after that.
 """
 
 import json
@@ -32,31 +36,58 @@ def main(
     frames: Annotated[list[int] | None, typer.Option(help="Lengths to compare.")] = None,
     objects: int = 2,
     model: str = "nano",
+    along: Annotated[bool, typer.Option("--along", help="While the engine walks.")] = False,
 ) -> None:
-    """Measure the peak memory of tracking videos of several lengths."""
-    rows = [_measured(n, objects, model) for n in frames or (50, 200, 800)]
+    """Measure the memory of tracking videos of several lengths."""
+    lengths = frames or [50, 200, 800]
+    if along:
+        rows = [_measured_along(n, objects, model) for n in lengths]
+        table = Table("frames", "after 50, MiB", "most after that, MiB", "ratio")
+        for row in rows:
+            first, most = row["after_50_mib"], row["most_mib"]
+            table.add_row(f"{row['frames']}", f"{first:.1f}", f"{most:.1f}", f"{most / first:.3f}")
+    else:
+        rows, table = _by_length(lengths, objects, model)
+    rich.print(table)
+    result = {"model": model, "objects": objects, "rows": rows, "machine": machine()}
+    path = _RESULTS.with_stem("memory_along") if along else _RESULTS
+    path.write_text(json.dumps(result, indent=2) + "\n")
+
+
+def _by_length(
+    lengths: list[int], objects: int, model: str
+) -> tuple[list[dict[str, float]], Table]:
+    rows = [_measured(n, objects, model) for n in lengths]
     table = Table("frames", "masks", "peak RSS, MiB", "of it result, MiB", "rest, to the shortest")
     rest = [row["peak_mib"] - row["result_mib"] for row in rows]
     for row, own in zip(rows, rest, strict=True):
         mib = (f"{row['peak_mib']:.0f}", f"{row['result_mib']:.1f}")
         table.add_row(str(row["frames"]), str(row["masks"]), *mib, f"{own / rest[0]:.3f}")
-    rich.print(table)
-    result = {"model": model, "objects": objects, "rows": rows, "machine": machine()}
-    _RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    return rows, table
 
 
 def _measured(n_frames: int, objects: int, model: str) -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder:
-        clip = Path(folder) / "clip.mp4"
-        _write_clip(clip, n_frames)
-        command = [sys.executable, "-m", "bench.memory", "track", str(clip), str(objects), model]
-        run = subprocess.run(command, check=True, capture_output=True, text=True)
-    peak_kib, masks, result = map(int, run.stdout.split())
+    peak_kib, masks, result = _in_a_process("track", n_frames, objects, model)
     mib = {"peak_mib": peak_kib / 1024, "result_mib": result / 2**20}
     return {"frames": n_frames, "masks": masks, **mib}
 
 
-def _write_clip(path: Path, n_frames: int) -> None:
+def _measured_along(n_frames: int, objects: int, model: str) -> dict[str, float]:
+    first, most = _in_a_process("walk", n_frames, objects, model)
+    return {"frames": n_frames, "after_50_mib": first / 2**20, "most_mib": most / 2**20}
+
+
+def _in_a_process(what: str, n_frames: int, objects: int, model: str) -> list[int]:
+    """The figures that `track` or `walk` prints of a clip made for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "clip.mp4"
+        write_clip(clip, n_frames)
+        command = [sys.executable, "-m", "bench.memory", what, str(clip), str(objects), model]
+        run = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [int(figure) for figure in run.stdout.split()]
+
+
+def write_clip(path: Path, n_frames: int) -> None:
     """A disc that goes round and round over noise."""
     y, x = np.mgrid[:_HEIGHT, :_WIDTH]
     noise = np.random.default_rng(0).integers(60, 120, (_HEIGHT, _WIDTH, 3), dtype=np.uint8)
@@ -80,15 +111,43 @@ def track(clip: str, objects: int, model: str) -> None:
     from sam2.checkpoint import load_model
 
     middle = Video(clip).info.n_frames // 2
-    boxes = [f"{middle}:{100 + 40 * i},100,{300 + 40 * i},300" for i in range(objects)]
+    boxes = [f"{middle}:{','.join(map(str, box))}" for box in _boxes(objects)]
     tasks = make_plan([one_video(clip, boxes, direction="both")])
     codes = [code for m in Segmenter(load_model(model)).segment(tasks) for code in m.counts]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(peak, len(codes), sum(sys.getsizeof(code) for code in codes))
 
 
+def walk(clip: str, objects: int, model: str) -> None:
+    """Walks an engine through the clip; prints what the process held on frame 50 and at most."""
+    from pipeline.video import Video
+    from sam2.checkpoint import load_model
+    from sam2.engine import Engine
+    from sam2.prompts import PointPrompt
+    from sam2.task import TrackTask
+
+    video = Video(clip)
+    middle = video.info.n_frames // 2
+    prompts = [{middle: PointPrompt(box=box)} for box in _boxes(objects)]
+    tasks = [TrackTask(key, prompt, "both") for key, prompt in enumerate(prompts)]
+    walked = Engine(load_model(model)).run(
+        video, (_HEIGHT, _WIDTH), tasks, (0, video.info.n_frames)
+    )
+    held = [_held() for _ in walked]
+    print(held[49], max(held[49:]))
+
+
+def _boxes(objects: int) -> list[tuple[float, float, float, float]]:
+    return [(100 + 40 * i, 100, 300 + 40 * i, 300) for i in range(objects)]
+
+
+def _held() -> int:
+    """Bytes of memory in use by this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["track"]:
-        track(sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    if sys.argv[1:2] in (["track"], ["walk"]):
+        {"track": track, "walk": walk}[sys.argv[1]](sys.argv[2], int(sys.argv[3]), sys.argv[4])
     else:
         typer.run(main)
