@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check parity format clean
+.PHONY: demo test check chaos parity format clean
 
 demo: $(INSTALLED)  ## Segment the demo clip and show what came out.
 	$(PY) -m jobs.demo
@@ -19,6 +19,9 @@ check: $(INSTALLED)  ## Everything a change must pass.
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 	$(PY) -m pytest -q
+
+chaos: $(INSTALLED)  ## Kill actors, drivers and nodes, and see that nothing is lost: some minutes.
+	$(PY) -m pytest -q -s tests/chaos -m "chaos or not chaos"
 
 parity: $(INSTALLED)  ## Compare with the published SAM 2, number by number.
 	$(PY) tests/parity.py

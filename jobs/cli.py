@@ -3,9 +3,14 @@
 import typer
 
 from jobs import checkpoint
+from jobs.bench import bench
+from jobs.doctor import doctor
 from jobs.evaluate import evaluate
 from jobs.plan import plan
+from jobs.retry import retry
 from jobs.run import run
+from jobs.status import status
+from jobs.train import train
 from jobs.validate import validate
 
 app = typer.Typer(
@@ -17,7 +22,12 @@ app = typer.Typer(
 app.command()(validate)
 app.command()(plan)
 app.command()(run)
+app.command()(status)
+app.command()(retry)
 app.command()(evaluate)
+app.command()(train)
+app.command()(doctor)
+app.command()(bench)
 app.add_typer(checkpoint.app, name="checkpoint")
 
 

@@ -10,15 +10,18 @@ import typer
 
 from pipeline.clip import one_video
 from pipeline.config import ConfigError
+from pipeline.lease import LeaseError
 from pipeline.manifest import Direction, ManifestError, VideoEntry, read_manifest
 from pipeline.plan import PlanError
 from pipeline.record import RecordError
 from pipeline.storage import StorageError
+from pipeline.training.labelled import SourceError
 from sam2.checkpoint import CheckpointError
 from sam2.config import UnknownModelError
 
 DONE, SOME_FAILED, WRONG_INPUT = 0, 1, 2
 
+Out = Annotated[str, typer.Argument(metavar="OUT", help="The folder or URI of a run's results.")]
 Manifest = Annotated[str | None, typer.Option(help="A .jsonl or .parquet file of videos.")]
 Clip = Annotated[str | None, typer.Option("--video", help="One video, instead of a manifest.")]
 Boxes = Annotated[
@@ -39,9 +42,11 @@ Settings = Annotated[
 _WRONG = (
     CheckpointError,
     ConfigError,
+    LeaseError,
     ManifestError,
     PlanError,
     RecordError,
+    SourceError,
     StorageError,
     UnknownModelError,
 )

@@ -1,39 +1,67 @@
-"""Shows what a run would do, without doing it.
+"""Shows what a run would do and cost, without doing it.
 
-python -m jobs.plan --manifest videos.jsonl
+python -m jobs.plan --manifest videos.jsonl --model sam2.1-base-plus --set device=cuda --price 2.5
 """
+
+from typing import Annotated
 
 import rich
 import typer
 from rich.table import Table
 
 from jobs import options
-from pipeline.plan import Task, make_plan
+from pipeline.config import RunConfig, load_config
+from pipeline.cost import Speed
+from pipeline.plan import Task
+from pipeline.run import plan as make_plan
 
 _SHOWN = 20
 
 
-def plan(manifest: options.Manifest = None) -> None:
-    """Probe the videos of a manifest and show its tasks in the order of work."""
+def plan(
+    manifest: options.Manifest = None,
+    model: options.Model = None,
+    config: options.ConfigFile = None,
+    setting: options.Settings = None,
+    price: Annotated[float | None, typer.Option(help="Of one device for an hour.")] = None,
+) -> None:
+    """Probe the videos of a manifest; show its tasks in the order of work, and what they cost."""
     with options.told():
-        tasks = make_plan(options.wanted(manifest, None, None, None, "forward", None))
+        settings = load_config(config, setting or (), {"model": model})
+        entries = options.wanted(manifest, None, None, None, "forward", None)
+        tasks = make_plan(entries, settings)
     rich.print(_table(tasks))
     frames = sum(task.n_frames for task in tasks)
     shards = len({task.shard for task in tasks})
+    videos = {task.video_id for task in tasks}
     unread = {task.video_id for task in tasks if not task.n_frames}
-    print(f"{len(tasks)} objects in {shards} shards, at most {frames} object-frames")
+    print(f"{len(tasks)} objects in {len(videos)} videos and {shards} shards, ", end="")
+    print(f"at most {frames} object-frames")
+    _tell_cost(tasks, settings, price)
     if unread:
         print(f"{len(unread)} videos cannot be read and will fail: {', '.join(sorted(unread))}")
 
 
+def _tell_cost(tasks: list[Task], settings: RunConfig, price: float | None) -> None:
+    device = "cpu" if settings.device == "auto" else settings.device
+    speed = Speed.known(settings.model, device)
+    if speed is None:
+        print(f"hours: {settings.model} on {device} was not measured; bench.calibrate does it")
+        return
+    hours = sum(task.cost_s for task in tasks) / 3600
+    megabytes = sum(task.n_frames for task in tasks) * speed.mask_bytes / 1e6
+    cost = "" if price is None else f", {hours * price:,.2f} at {price:g} an hour"
+    print(f"about {hours:,.2f} hours of one {device} device, {megabytes:,.1f} MB of rows{cost}")
+
+
 def _table(tasks: list[Task]) -> Table:
-    table = Table("task", "shard", "video", "object", "label", "direction", "frames")
+    table = Table("task", "shard", "video", "object", "label", "direction", "frames", "seconds")
     for task in tasks[:_SHOWN]:
         label, frames = task.label or "", str(task.n_frames or "?")
-        numbers = (str(task.task_id), str(task.shard))
-        table.add_row(*numbers, task.video_id, str(task.object_id), label, task.direction, frames)
+        cells = (task.video_id, str(task.object_id), label, task.direction, frames)
+        table.add_row(str(task.task_id), str(task.shard), *cells, f"{task.cost_s:.1f}")
     if len(tasks) > _SHOWN:
-        table.add_row("…", *[""] * 6)
+        table.add_row("…", *[""] * 7)
     return table
 
 

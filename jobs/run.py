@@ -33,11 +33,12 @@ def run(
         entries = options.wanted(manifest, video, box, point, direction, frames)
         overrides = {"model": model, "checkpoint": checkpoint}
         summary = run_pipeline(entries, out, load_config(config, setting or (), overrides))
-    _tell(summary, out)
+    tell(summary, out)
     raise typer.Exit(options.SOME_FAILED if summary.failed else options.DONE)
 
 
-def _tell(summary: Summary, out: str) -> None:
+def tell(summary: Summary, out: str) -> None:
+    """Says how a run has ended."""
     counts = dict(summary.counts)
     frames = counts.pop("object_frames", 0)
     parts = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))

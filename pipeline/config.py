@@ -1,15 +1,19 @@
 """The settings of a run: defaults, then a YAML file, then --set key=value."""
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.manifest import explain
+from sam2.precision import Precision
+
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class ConfigError(ValueError):
@@ -22,8 +26,22 @@ class ClusterConfig(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     actors: int | None = Field(default=None, ge=1)  # models at work; None: as many as fit
+    max_actors: int | None = Field(default=None, ge=1)  # as nodes join; None: no more than those
     gpus_per_actor: float | None = Field(default=None, ge=0)  # None: one where there are GPUs
     threads: int = Field(default=min(4, os.cpu_count() or 1), ge=1)  # of an actor's CPU work
+    open_videos: int = Field(default=8, ge=1)  # that share an actor's model at once, at most
+    save_every_s: float = Field(default=60.0, gt=0)  # how often an actor saves what is under way
+    verify: Literal["sha256", "size"] = "sha256"  # how a resumed run checks what is written
+
+
+class StorageConfig(BaseModel):
+    """How storage is spoken to. Credentials have no place here: they come from the environment."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    endpoint: str | None = None  # of an S3 that is not Amazon's; None: AWS_ENDPOINT_URL
+    checksums: Literal["when_supported", "when_required"] | None = None  # of uploads to S3
+    patience_s: float = Field(default=120.0, ge=0)  # with a store that has trouble
 
 
 class RunConfig(BaseModel):
@@ -34,8 +52,10 @@ class RunConfig(BaseModel):
     model: str = "nano"
     checkpoint: str | None = None  # a path or URI; None: the weights that ship with the model
     device: str = "auto"  # cpu, cuda, or auto: cuda where an actor has a GPU
+    precision: Precision = "auto"  # bfloat16, float32, exact, or auto: the fastest of the first two
     max_batch: int = Field(default=16, ge=1)  # objects that go through the model together
     cluster: ClusterConfig = ClusterConfig()
+    storage: StorageConfig = StorageConfig()
 
 
 def load_config(
@@ -43,10 +63,20 @@ def load_config(
     settings: Iterable[str] = (),
     overrides: Mapping[str, object] | None = None,
 ) -> RunConfig:
-    """The configuration from a YAML file, then `key=value` settings, then overrides.
+    """The configuration of a run from a YAML file, then `key=value` settings, then overrides.
 
     Keys of a nested part are written with a dot (`cluster.actors=2`). Raises ConfigError.
     """
+    return load_settings(RunConfig, path, settings, overrides)
+
+
+def load_settings(
+    kind: type[Settings],
+    path: Path | None = None,
+    settings: Iterable[str] = (),
+    overrides: Mapping[str, object] | None = None,
+) -> Settings:
+    """Settings of any kind, as `load_config` does it; raises ConfigError."""
     values: dict[str, Any] = _read(path) if path else {}
     for setting in settings:
         key, separator, text = setting.partition("=")
@@ -55,9 +85,10 @@ def load_config(
         _put(values, key.split("."), yaml.safe_load(text))
     values |= {key: value for key, value in (overrides or {}).items() if value is not None}
     try:
-        return RunConfig.model_validate(values)
+        # By way of JSON: YAML has no tuples, and strict models take lists for them in JSON alone.
+        return kind.model_validate_json(json.dumps(values))
     except ValidationError as error:
-        raise ConfigError("\n".join(_explained(error))) from error
+        raise ConfigError("\n".join(_explained(error, kind))) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -81,8 +112,8 @@ def _put(values: dict[str, Any], path: list[str], value: object) -> None:
     values[key] = value
 
 
-def _explained(error: ValidationError) -> Iterable[str]:
-    known = [*RunConfig.model_fields, *(f"cluster.{key}" for key in ClusterConfig.model_fields)]
+def _explained(error: ValidationError, kind: type[BaseModel]) -> Iterable[str]:
+    known = [*_names(kind)]
     for detail, text in zip(error.errors(), explain(error), strict=True):
         if detail["type"] != "extra_forbidden":
             yield f"setting {text}"
@@ -91,3 +122,11 @@ def _explained(error: ValidationError) -> Iterable[str]:
         near = get_close_matches(key, known, n=1)
         guess = f"did you mean '{near[0]}'? " if near else ""
         yield f"setting {key}: there is none of this name; {guess}Known: {', '.join(known)}"
+
+
+def _names(kind: type[BaseModel]) -> Iterable[str]:
+    """What can be set, parts of parts with a dot."""
+    for key, field in kind.model_fields.items():
+        yield key
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from (f"{key}.{name}" for name in _names(field.annotation))

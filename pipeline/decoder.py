@@ -21,7 +21,7 @@ from pipeline.frame_index import FrameIndex, Key, demux
 Pixels = npt.NDArray[np.uint8]  # (height, width, 3)
 
 MAX_PIXELS = 8192 * 8192  # 200 MB as RGB; a file of a few kB can ask for far more
-_OPTIONS = {  # FFmpeg goes by content, not by name: a playlist in disguise would open what it lists
+OPTIONS = {  # FFmpeg goes by content, not by name: a playlist in disguise would open what it lists
     "format_whitelist": "mov,matroska,avi,mpegts,mpeg,mpegvideo,flv,gif,ogg,asf,h264,hevc",
     "protocol_whitelist": "file",
 }
@@ -70,7 +70,7 @@ class Decoder:
     def _open(self) -> None:
         try:
             self.container = av.open(
-                f"file:{self.path.absolute()}", options=_OPTIONS, metadata_errors="replace"
+                f"file:{self.path.absolute()}", options=OPTIONS, metadata_errors="replace"
             )
         except av.FFmpegError as error:
             raise VideoError(

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from math import ceil
+from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 import pyarrow as pa
@@ -11,12 +10,18 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from pipeline import storage
-from pipeline.any_video import open_video
-from pipeline.manifest import Direction, Prompt, VideoEntry
+from pipeline.cost import TYPICAL, Speed
+from pipeline.manifest import Direction, ObjectPrompts, Prompt, VideoEntry
 from pipeline.masklets import PROMPT
-from pipeline.video import VideoError, VideoInfo, local_copy
+from pipeline.probe import probe_in_threads
+from pipeline.video import VideoInfo
 
-_MOST_SHARDS = 10_000  # each is a Ray task and a file; more of them would weigh on the driver
+# A shard is what an actor takes on at a time: a Ray task, a file, and what is lost with the actor.
+_SHARD_S = 60.0  # of a device
+_SHARD_OBJECTS = 32  # enough to fill batches with those of several videos
+_MOST_SHARDS = 10_000  # more of them would weigh on the driver
+_SHARDS_PER_DEVICE = 4  # so that devices finish at about the same time
+_WRITERS = 16  # files of the plan written or read at a time
 
 TASKS = pa.schema(
     [
@@ -32,6 +37,7 @@ TASKS = pa.schema(
         ("direction", pa.string()),
         ("prompts", pa.list_(PROMPT)),
         ("n_frames", pa.int32()),
+        ("cost_s", pa.float64()),
     ]
 )
 
@@ -56,6 +62,7 @@ class Task:
     direction: Direction = "forward"
     prompts: tuple[Prompt, ...]
     n_frames: int = 0  # frames to look at, as far as the probe knows; 0 where it failed
+    cost_s: float = 0.0  # its share of what its video costs a device
 
     def to_row(self) -> dict[str, Any]:
         """The task as plain values, as TASKS wants it."""
@@ -69,75 +76,102 @@ class Task:
         return cls(**{**row, "prompts": prompts})
 
 
+@dataclass(frozen=True, slots=True)
+class _Bundle:
+    """Objects of one video that share its decoding and encoding."""
+
+    entry: VideoEntry
+    objects: tuple[ObjectPrompts, ...]
+    n_frames: int
+    cost_s: float
+
+
 def make_plan(
     entries: Sequence[VideoEntry],
-    probe: Callable[[str], VideoInfo | None] | None = None,
+    probe: Callable[[Sequence[str]], Iterable[VideoInfo | None]] = probe_in_threads,
+    speed: Speed = TYPICAL,
+    devices: int = 4,
 ) -> list[Task]:
-    """The tasks of a manifest: the objects of a video side by side, long videos first.
+    """The tasks of a manifest, in shards of about equal cost, the longest first.
 
-    The same entries give the same plan. A video that cannot be probed is planned all the same: its
-    tasks will fail and say why.
+    The objects of a video stay together, unless it alone would keep the run waiting and is worth
+    more than one of the `devices`. The same input gives the same plan. A video that cannot be
+    probed is planned all the same: its tasks will fail and say why.
     """
     if bare := [entry.video_id for entry in entries if not entry.objects]:
         raise PlanError(
             f"{len(bare)} videos name no objects (first: '{bare[0]}'). Give each at least one "
             "object with a prompt: objects are not discovered yet."
         )
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        lengths = list(pool.map(lambda e: _length(e, (probe or probe_video)(e.uri)), entries))
-    ordered = sorted(zip(entries, lengths, strict=True), key=_weight, reverse=True)
-    per_shard = ceil(sum(len(e.objects or ()) for e in entries) / _MOST_SHARDS)
-    return [
-        Task(task_id=task_id, shard=shard, **fields)
-        for task_id, (shard, fields) in enumerate(_placed(ordered, per_shard))
-    ]
+    infos = list(probe([entry.uri for entry in entries]))
+    whole = [_bundle(e, info, speed) for e, info in zip(entries, infos, strict=True)]
+    too_long_s = max(_SHARD_S, 2 * sum(bundle.cost_s for bundle in whole) / devices)
+    bundles: list[_Bundle] = []
+    for bundle, info in zip(whole, infos, strict=True):
+        worth = devices if info and bundle.cost_s > too_long_s else 1
+        bundles += _spread(bundle, info, speed, worth) if info and worth > 1 else [bundle]
+    bundles.sort(key=lambda bundle: bundle.cost_s, reverse=True)
+    shards = _shards(bundles, devices)
+    numbered = (
+        (shard, task) for shard, held in enumerate(shards) for b in held for task in _tasks(b)
+    )
+    return [replace(task, task_id=i, shard=shard) for i, (shard, task) in enumerate(numbered)]
 
 
-def probe_video(uri: str) -> VideoInfo | None:
-    """What a video is, or None if it cannot be opened."""
-    try:
-        with local_copy(uri) as path, open_video(path, uri) as video:
-            return video.info
-    except VideoError:
-        return None
-
-
-def _length(entry: VideoEntry, info: VideoInfo | None) -> int:
+def _bundle(entry: VideoEntry, info: VideoInfo | None, speed: Speed) -> _Bundle:
+    objects = entry.objects or ()
     if info is None:
-        return 0
-    return len(range(info.n_frames)[slice(*(entry.frames or (0, None)))])
+        return _Bundle(entry, objects, 0, 0.0)
+    n_frames = len(range(info.n_frames)[slice(*(entry.frames or (0, None)))])
+    cost_s = speed.seconds(n_frames, len(objects), info.width * info.height)
+    return _Bundle(entry, objects, n_frames, cost_s)
 
 
-def _weight(planned: tuple[VideoEntry, int]) -> int:
-    entry, n_frames = planned
-    return n_frames * len(entry.objects or ())
+def _spread(bundle: _Bundle, info: VideoInfo, speed: Speed, devices: int) -> Iterator[_Bundle]:
+    """The objects of a long video in parts for several devices, as far as they are put to use."""
+    pixels = info.width * info.height
+    parts = min(devices, speed.devices_for(len(bundle.objects), pixels))
+    for part in range(parts):
+        objects = bundle.objects[part::parts]
+        cost_s = speed.seconds(bundle.n_frames, len(objects), pixels)
+        yield replace(bundle, objects=objects, cost_s=cost_s)
 
 
-def _placed(
-    ordered: Iterable[tuple[VideoEntry, int]], per_shard: int
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The fields of every task with its shard, which holds whole videos and `per_shard` tasks."""
-    shard = held = 0
-    for entry, n_frames in ordered:
-        if held >= per_shard:
-            shard, held = shard + 1, 0
-        for wanted in entry.objects or ():
-            yield (
-                shard,
-                {
-                    "video_id": entry.video_id,
-                    "uri": entry.uri,
-                    "first_frame": entry.frames[0] if entry.frames else 0,
-                    "stop_frame": entry.frames[1] if entry.frames else None,
-                    "coords": entry.coords,
-                    "object_id": wanted.object_id,
-                    "label": wanted.label,
-                    "direction": wanted.direction,
-                    "prompts": wanted.prompts,
-                    "n_frames": n_frames,
-                },
-            )
-            held += 1
+def _shards(bundles: Sequence[_Bundle], devices: int) -> Iterator[list[_Bundle]]:
+    """Bundles side by side until they are worth a shard."""
+    cost_s = sum(bundle.cost_s for bundle in bundles)
+    objects = sum(len(bundle.objects) for bundle in bundles)
+    enough_s = max(min(_SHARD_S, cost_s / (_SHARDS_PER_DEVICE * devices)), cost_s / _MOST_SHARDS)
+    enough_objects = max(_SHARD_OBJECTS, objects / _MOST_SHARDS)
+    held: list[_Bundle] = []
+    for bundle in bundles:
+        held.append(bundle)
+        full = sum(b.cost_s for b in held) >= enough_s
+        if full or sum(len(b.objects) for b in held) >= enough_objects:
+            yield held
+            held = []
+    if held:
+        yield held
+
+
+def _tasks(bundle: _Bundle) -> Iterator[Task]:
+    entry = bundle.entry
+    for wanted in bundle.objects:
+        yield Task(
+            task_id=0,
+            shard=0,
+            video_id=entry.video_id,
+            uri=entry.uri,
+            first_frame=entry.frames[0] if entry.frames else 0,
+            stop_frame=entry.frames[1] if entry.frames else None,
+            coords=entry.coords,
+            object_id=wanted.object_id,
+            label=wanted.label,
+            direction=wanted.direction,
+            prompts=wanted.prompts,
+            n_frames=bundle.n_frames,
+            cost_s=bundle.cost_s / len(bundle.objects),
+        )
 
 
 def write_plan(tasks: Sequence[Task], fs: FileSystem, folder: str) -> None:
@@ -147,19 +181,25 @@ def write_plan(tasks: Sequence[Task], fs: FileSystem, folder: str) -> None:
     shards: dict[int, list[Task]] = {}
     for task in tasks:
         shards.setdefault(task.shard, []).append(task)
-    for shard, members in shards.items():
-        table = pa.Table.from_pylist([task.to_row() for task in members], schema=TASKS)
+
+    def write(shard: int) -> None:
+        table = pa.Table.from_pylist([task.to_row() for task in shards[shard]], schema=TASKS)
         sink = pa.BufferOutputStream()
         pq.write_table(table, sink, compression="zstd")
         path = storage.join(folder, f"shard-{shard:06d}.parquet")
         storage.put(fs, path, sink.getvalue().to_pybytes())
 
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        list(pool.map(write, shards))
+
 
 def read_plan(fs: FileSystem, folder: str) -> list[Task]:
     """The tasks that `write_plan` wrote."""
-    tasks: list[Task] = []
-    for path in storage.list_files(fs, folder):
+
+    def read(path: str) -> list[Task]:
         with fs.open_input_file(path) as source:
-            rows = pq.ParquetFile(source).read().to_pylist()
-        tasks += map(Task.from_row, rows)
-    return tasks
+            return [Task.from_row(row) for row in pq.ParquetFile(source).read().to_pylist()]
+
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        shards = pool.map(read, storage.list_files(fs, folder))
+        return [task for shard in shards for task in shard]

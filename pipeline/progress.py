@@ -17,6 +17,16 @@ class Tally:
 
     tasks: int = 0
     object_frames: int = 0
+    tracked: int = 0  # object-frames worked on, those too whose work was lost with an actor
+    running: int = 0  # tasks in the hands of an actor
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.tasks + other.tasks,
+            self.object_frames + other.object_frames,
+            self.tracked + other.tracked,
+            self.running + other.running,
+        )
 
 
 @contextmanager

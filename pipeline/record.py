@@ -36,6 +36,7 @@ class RunRecord:
     started: str
     finished: str | None = None
     counts: Mapping[str, int] = field(default_factory=dict)
+    tracked: int = 0  # object-frames worked on; what exceeds those in `counts` was done again
 
     @classmethod
     def begin(
@@ -51,11 +52,23 @@ class RunRecord:
             versions={"python": platform.python_version()} | {n: version(n) for n in _LIBRARIES},
             started=_now(),
         )
-        return replace(record, run_id=_digest(record._identity())[:16])
+        return record._named()
 
-    def end(self, counts: Mapping[str, int]) -> Self:
+    def _named(self) -> Self:
+        return replace(self, run_id=_digest(self._identity())[:16])
+
+    def asked_again(self, config: RunConfig, checkpoint_sha256: str) -> Self:
+        """The record that these settings and weights would have with the same manifest."""
+        settings = config.model_dump(mode="json")
+        return replace(self, config=settings, checkpoint_sha256=checkpoint_sha256)._named()
+
+    def reopened(self) -> Self:
+        """The record of the run while some of its tasks are done again."""
+        return replace(self, finished=None)
+
+    def end(self, counts: Mapping[str, int], tracked: int = 0) -> Self:
         """The record of the run when all its tasks have a row."""
-        return replace(self, finished=_now(), counts=dict(counts))
+        return replace(self, finished=_now(), counts=dict(counts), tracked=tracked)
 
     def refuse_other(self, asked: "RunRecord") -> None:
         """Raises RecordError if `asked` is not this run."""
@@ -70,7 +83,11 @@ class RunRecord:
 
     def _identity(self) -> dict[str, Any]:
         """What decides the results."""
-        elsewhere = ("cluster", "checkpoint")  # the digest of the weights stands for their place
+        elsewhere = (
+            "cluster",
+            "storage",
+            "checkpoint",
+        )  # the digest of the weights stands for their place
         settings = {k: v for k, v in self.config.items() if k not in elsewhere}
         sources = {"manifest": self.manifest_sha256, "weights": self.checkpoint_sha256}
         return settings | sources

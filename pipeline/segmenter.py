@@ -1,75 +1,51 @@
-"""The segmenter: tasks in, masklets out, one video at a time. A plain class that knows no Ray."""
+"""The segmenter: tasks in, masklets out, several videos at a time. A plain class that knows no Ray.
+
+Videos are opened in threads ahead of need and decoded in threads of the engine; what is found is
+coded in yet another one. So the loop here does little but keep the engine busy.
+"""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import groupby
+from typing import Self
 
-import numpy as np
-import pycocotools.mask as coco
-from numpy.typing import NDArray
-
-from pipeline.any_video import AnyVideo, open_video
+from pipeline.footage import Banks, Footage, Unfinished
 from pipeline.masklets import Masklet
-from pipeline.placement import TaskError, place_prompts, window_of
+from pipeline.placement import TaskError
 from pipeline.plan import Task
-from pipeline.video import VideoError, local_copy
-from sam2.engine import Engine, MissingFrameError, TrackTask
+from pipeline.video import VideoError
+from sam2.engine import DeviceMemoryError, Engine, Measure, MissingFrameError, TaskEnd
 from sam2.model import Sam2
-from sam2.session import upscale
-from sam2.tracking import FrameMask
-
-
-@dataclass(slots=True)
-class MaskletWriter:
-    """Gathers what is found of one object, as run-length codes, until its row is complete."""
-
-    frame_index: list[int] = field(default_factory=list)
-    counts: list[str] = field(default_factory=list)
-    score: list[float] = field(default_factory=list)
-    object_score: list[float] = field(default_factory=list)
-    area: list[int] = field(default_factory=list)
-    bbox: list[list[float]] = field(default_factory=list)
-
-    def add(self, frame: int, found: FrameMask, frame_size: tuple[int, int]) -> None:
-        """Records one frame; the mask is scaled to the video's (height, width) and coded here."""
-        mask = (upscale(found.mask[None], frame_size)[0] > 0).cpu().numpy()
-        code = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
-        self.frame_index.append(frame)
-        self.counts.append(code["counts"].decode("ascii"))
-        self.score.append(float(found.iou))
-        self.object_score.append(float(found.score.sigmoid()))
-        self.area.append(int(coco.area(code)))
-        self.bbox.append([float(value) for value in coco.toBbox(code)])
-
-    def complete(self, row: Masklet, timestamps: NDArray[np.float64]) -> Masklet:
-        """The row with what was gathered, in the order of the frames."""
-        order = np.argsort(self.frame_index)
-        return replace(
-            row,
-            frame_index=[self.frame_index[i] for i in order],
-            timestamp_s=[float(timestamps[self.frame_index[i]]) for i in order],
-            counts=[self.counts[i] for i in order],
-            score=[self.score[i] for i in order],
-            object_score=[self.object_score[i] for i in order],
-            area=[self.area[i] for i in order],
-            bbox=[self.bbox[i] for i in order],
-        )
-
+from sam2.task import VideoTask
+from sam2.walk import FrameResult
 
 Report = Callable[[int], None]
+
+_MOST_UNCODED = 64  # frames whose masks wait to be coded
 
 
 class Segmenter:
     """Labels videos with one model on one device."""
 
     def __init__(
-        self, model: Sam2, checkpoint_sha256: str = "", max_batch: int = 16, threads: int = 1
+        self,
+        model: Sam2,
+        checkpoint_sha256: str = "",
+        max_batch: int = 16,
+        threads: int = 1,
+        open_videos: int = 8,
+        banks: Banks | None = None,
+        measure: Measure = lambda name, value: None,
     ) -> None:
-        self.engine = Engine(model, max_batch)
+        self.engine = Engine(model, max_batch, measure=measure)
         self.model = model.config.name
         self.checkpoint_sha256 = checkpoint_sha256
-        self.threads = threads
+        self.threads = threads  # that decode one video
+        self.open_videos = open_videos  # at most, at once
+        self.banks = banks  # where long tasks are kept while they are under way
 
     def segment(
         self, tasks: Sequence[Task], report: Report = lambda object_frames: None
@@ -79,66 +55,17 @@ class Segmenter:
         Tasks of one video that stand side by side share its decoding and encoding. `report` hears
         of every frame how many objects were found on it.
         """
-        for _, same in groupby(tasks, key=lambda task: (task.video_id, task.uri)):
-            yield from self._segment_video(list(same), report)
+        order = deque(task.task_id for task in tasks)
+        done: dict[int, Masklet] = {}
+        with Shift(self, tasks, report) as shift:
+            for row in shift.rows():
+                done[row.task_id] = row
+                while order and order[0] in done:
+                    yield done.pop(order.popleft())
 
-    def _segment_video(self, tasks: Sequence[Task], report: Report) -> list[Masklet]:
-        started = time.perf_counter()
-        uri = tasks[0].uri
-        try:
-            with local_copy(uri) as path, open_video(path, uri, self.threads) as video:
-                rows = self._rows(tasks, video, report)
-        except VideoError as error:
-            rows = [_failed(self._row(task), error) for task in tasks]
-        share = (time.perf_counter() - started) / len(tasks)
-        return [replace(row, gpu_s=share) for row in rows]
-
-    def _rows(self, tasks: Sequence[Task], video: AnyVideo, report: Report) -> list[Masklet]:
-        wanted: dict[int, TrackTask] = {}
-        errors: dict[int, TaskError] = {}
-        for task in tasks:
-            try:
-                prompts = place_prompts(task, video)
-                wanted[task.task_id] = TrackTask(task.task_id, prompts, task.direction)
-            except TaskError as error:
-                errors[task.task_id] = error
-        found, unread = self._track(wanted, video, tasks[0], report)
-        errors |= unread
-        return [
-            _failed(self._row(task, video), errors[task.task_id])
-            if task.task_id in errors
-            else _finished(self._row(task, video), task, video, found[task.task_id])
-            for task in tasks
-        ]
-
-    def _track(
-        self, wanted: Mapping[int, TrackTask], video: AnyVideo, sample: Task, report: Report
-    ) -> tuple[dict[int, MaskletWriter], dict[int, TaskError]]:
-        """What is found of each task, and the tasks whose prompted frame cannot be read."""
-        if not wanted:
-            return {}, {}
-        window = window_of(sample, video.info.n_frames)
-        size = (video.info.height, video.info.width)
-        try:
-            writers = {key: MaskletWriter() for key in wanted}
-            for result in self.engine.run(
-                video, size, list(wanted.values()), (window.start, window.stop)
-            ):
-                for key, mask in result.found.items():
-                    writers[key].add(result.frame, mask, size)
-                report(len(result.found))
-            return writers, {}
-        except MissingFrameError as error:
-            failed = {
-                k: TaskError(str(error)) for k, t in wanted.items() if error.frame in t.prompts
-            }
-            rest = {key: task for key, task in wanted.items() if key not in failed}
-            found, more = self._track(rest, video, sample, report)
-            return found, failed | more
-
-    def _row(self, task: Task, video: AnyVideo | None = None) -> Masklet:
+    def row(self, task: Task) -> Masklet:
         """The row of a task with nothing found yet."""
-        row = Masklet(
+        return Masklet(
             task_id=task.task_id,
             video_id=task.video_id,
             uri=task.uri,
@@ -149,21 +76,109 @@ class Segmenter:
             model=self.model,
             checkpoint_sha256=self.checkpoint_sha256,
         )
-        if video is None:
-            return row
-        info = video.info
-        return replace(
-            row, height=info.height, width=info.width, fps=info.fps, n_frames=info.n_frames
-        )
 
 
-def _failed(row: Masklet, error: Exception) -> Masklet:
-    return replace(row, status="failed", error_type=type(error).__name__, error=str(error))
+class Shift:
+    """One turn of a segmenter at some tasks, from the first video opened to the last one closed."""
 
+    def __init__(self, segmenter: Segmenter, tasks: Sequence[Task], report: Report) -> None:
+        self.segmenter = segmenter
+        self.engine = segmenter.engine
+        self.report = report
+        videos = groupby(tasks, key=lambda task: (task.video_id, task.uri))
+        self._waiting = deque(list(same) for _, same in videos)
+        self._opening: deque[Future[Footage]] = deque()
+        self._tracking: dict[VideoTask, Footage] = {}
+        self._finishing: deque[Future[list[Masklet]]] = deque()
+        self._coding: deque[Future[None]] = deque()
+        self._opener = ThreadPoolExecutor(2, thread_name_prefix="masklet-opener")
+        self._coder = ThreadPoolExecutor(1, thread_name_prefix="masklet-coder")
+        self._spent_s = 0.0  # by the engine since it found anything
 
-def _finished(row: Masklet, task: Task, video: AnyVideo, found: MaskletWriter) -> Masklet:
-    row = found.complete(row, video.timestamps)
-    damage = video.damage(task.first_frame, task.stop_frame)
-    if not damage:
-        return row
-    return replace(row, status="partial", error_type="DamagedVideo", error=f"{task.uri}: {damage}")
+    def rows(self) -> Iterator[Masklet]:
+        """The masklets, those of a video together as soon as it is done with."""
+        while self._waiting or self._opening or self._tracking or self._finishing:
+            self._open()
+            if self.engine.busy:
+                self._step()
+            while self._finishing and (self._finishing[0].done() or not self.engine.busy):
+                yield from self._finishing.popleft().result()
+
+    def _open(self) -> None:
+        """Opens videos ahead, and gives the engine those that are open; waits if it has none."""
+        held = len(self._opening) + len(self._tracking) + len(self._finishing)
+        for _ in range(min(self.segmenter.open_videos - held, len(self._waiting))):
+            tasks = self._waiting.popleft()
+            banks, threads = self.segmenter.banks, self.segmenter.threads
+            self._opening.append(self._opener.submit(Footage.open, tasks, threads, banks))
+        while self._opening and (self._opening[0].done() or not self.engine.busy):
+            footage = self._opening.popleft().result()
+            if footage.work:
+                self._tracking[footage.work] = footage
+                self.engine.add(footage.work)
+            else:
+                self._finish(footage)
+
+    def _step(self) -> None:
+        """Lets the engine do a piece of work, and passes on what came of it."""
+        started = time.perf_counter()
+        events = self.engine.step()
+        self._spent_s += time.perf_counter() - started
+        object_frames = sum(len(e.found) for e in events if isinstance(e, FrameResult))
+        for event in events:
+            footage = self._tracking[event.video]
+            if isinstance(event, TaskEnd):
+                self._end(footage, event)
+            else:
+                self._record(footage, event, self._spent_s / object_frames)
+        if object_frames:
+            self._spent_s = 0.0
+
+    def _record(self, footage: Footage, result: FrameResult, gpu_s: float) -> None:
+        """Codes the masks of a frame, and now and then saves where their tasks stand."""
+        for key, mask in result.found.items():
+            footage.gpu_s[key] += gpu_s
+            writer = footage.found[key]
+            self._code(partial(writer.add, result.frame, mask, result.video.frame_size))
+        banks = self.segmenter.banks
+        if banks and footage.is_due(banks.every_s):
+            footage.saved_at = time.monotonic()
+            for key, state in result.states.items():
+                unfinished = Unfinished(state, footage.found[key])
+                self._code(partial(banks.save, footage.task(key), unfinished))
+        self.report(len(result.found))
+
+    def _code(self, work: Callable[[], None]) -> None:
+        """Does this in the coding thread; waits for it where it is too far behind."""
+        self._coding.append(self._coder.submit(work))
+        while self._coding and (self._coding[0].done() or len(self._coding) > _MOST_UNCODED):
+            self._coding.popleft().result()
+
+    def _end(self, footage: Footage, end: TaskEnd) -> None:
+        if isinstance(end.error, MissingFrameError):
+            footage.errors[end.key] = TaskError(str(end.error))
+        elif isinstance(end.error, VideoError | DeviceMemoryError):
+            footage.errors[end.key] = end.error
+        elif end.error:
+            raise end.error
+        footage.left.remove(end.key)
+        if not footage.left:
+            del self._tracking[end.video]
+            self._finish(footage)
+
+    def _finish(self, footage: Footage) -> None:
+        """Makes the rows of a video once all that was found is coded."""
+        rows = partial(footage.rows, self.segmenter.row)
+        self._finishing.append(self._coder.submit(rows))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends all threads and closes all videos, whether they are done with or not."""
+        self.engine.close()
+        for pool in (self._opener, self._coder):
+            pool.shutdown(cancel_futures=True)
+        opened = [f.result() for f in self._opening if not f.cancelled() and not f.exception()]
+        for footage in (*self._tracking.values(), *opened):
+            footage.held.close()

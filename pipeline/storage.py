@@ -5,10 +5,14 @@ it holds, and half a Parquet file can open like a whole one.
 """
 
 import os
-from collections.abc import Iterator
+import random
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
+from itertools import count
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
@@ -24,6 +28,7 @@ from pyarrow.fs import (
     resolve_s3_region,
 )
 
+from pipeline.config import StorageConfig
 from pipeline.uris import refuse_credentials
 
 # What the text of an S3 error means, and what to do about it.
@@ -41,8 +46,51 @@ _S3_ADVICE = {
 }
 
 
+# What the text of an error says where the same request may well succeed a little later.
+_PASSING = (
+    "INTERNAL_FAILURE",
+    "NETWORK_CONNECTION",
+    "REQUEST_TIMEOUT",
+    "SERVICE_UNAVAILABLE",
+    "SLOW_DOWN",
+    "THROTTLING",
+    "HTTP status 5",
+)
+_PATIENCE = "MASKLET_STORAGE_PATIENCE_S"
+_LONGEST_PAUSE_S = 30.0
+
+_Result = TypeVar("_Result")
+
+
 class StorageError(OSError):
     """A place cannot be used as asked; the text says which place and what is missing."""
+
+
+def use(settings: StorageConfig) -> None:
+    """Takes these settings for this process, by way of the environment that every client reads."""
+    os.environ[_PATIENCE] = str(settings.patience_s)
+    if settings.endpoint:
+        os.environ["AWS_ENDPOINT_URL"] = settings.endpoint
+    if settings.checksums:
+        os.environ["AWS_REQUEST_CHECKSUM_CALCULATION"] = settings.checksums
+
+
+def patiently(action: Callable[[], _Result]) -> _Result:
+    """Does this, again and again while a store has trouble that may pass, for a limited time.
+
+    The pauses grow and are drawn by lot, so that a thousand machines do not come back at once.
+    """
+    end = time.monotonic() + float(os.environ.get(_PATIENCE, StorageConfig().patience_s))
+    for attempt in count():
+        try:
+            return action()
+        except OSError as error:
+            pause_s = random.uniform(0, min(_LONGEST_PAUSE_S, 0.5 * 2**attempt))
+            passing = any(name in str(error) for name in _PASSING)
+            if not passing or time.monotonic() + pause_s > end:
+                raise
+            time.sleep(pause_s)
+    raise AssertionError("count() does not end")
 
 
 def filesystem(uri: str, attempts: int = 6) -> tuple[FileSystem, str]:
@@ -94,6 +142,10 @@ def join(folder: str, *names: str) -> str:
 
 def put(fs: FileSystem, path: str, data: bytes) -> None:
     """Writes a whole file: a reader sees the old one or the new one, never a part."""
+    patiently(lambda: _put_once(fs, path, data))
+
+
+def _put_once(fs: FileSystem, path: str, data: bytes) -> None:
     if isinstance(fs, LocalFileSystem):
         return _put_local(Path(path), data)
     # Names ending in .gz are no wish for compression.
@@ -111,6 +163,40 @@ def _put_local(path: Path, data: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
+def create(fs: FileSystem, path: str, data: bytes) -> bool:
+    """Writes a file that must not exist yet; False if it did, which only one of many can make.
+
+    `data` must be the writer's own: an answer that gets lost is told by reading back what is there.
+    """
+    try:
+        _create(fs, path, data)
+    except Exception:  # each store has its own way to refuse, and a retry may meet our own file
+        if not exists(fs, path):
+            raise
+    return read_bytes(fs, path) == data  # a store without conditional writes keeps the last one
+
+
+def _create(fs: FileSystem, path: str, data: bytes) -> None:
+    if isinstance(fs, LocalFileSystem):
+        return _create_local(Path(path), data)
+    if isinstance(fs, S3FileSystem):  # Arrow has no conditional write
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        other = fsspec.filesystem("s3", endpoint_url=endpoint)
+    else:
+        other = fs.handler.fs
+    other.pipe_file(path, data, mode="create")
+
+
+def _create_local(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{uuid4().hex}.tmp")
+    try:
+        draft.write_bytes(data)
+        os.link(draft, path)  # unlike a rename, this fails where there is a file
+    finally:
+        draft.unlink(missing_ok=True)
+
+
 def exists(fs: FileSystem, path: str) -> bool:
     """Whether there is a file (not a folder) with this path."""
     return bool(fs.get_file_info(path).is_file)
@@ -118,6 +204,10 @@ def exists(fs: FileSystem, path: str) -> bool:
 
 def read_bytes(fs: FileSystem, path: str) -> bytes:
     """A whole file."""
+    return patiently(lambda: _read_once(fs, path))
+
+
+def _read_once(fs: FileSystem, path: str) -> bytes:
     with fs.open_input_file(path) as file:
         return bytes(file.read())
 
@@ -133,9 +223,9 @@ def preflight(uri: str) -> None:
     fs, folder = filesystem(uri, attempts=2)  # a wrong address should be told at once
     probe = join(folder, f"masklet-probe-{uuid4().hex}")
     with _explained("write to", uri, right="s3:PutObject"):
-        put(fs, probe, b"probe")
+        _put_once(fs, probe, b"probe")
     with _explained("read", uri, right="s3:GetObject"):
-        if read_bytes(fs, probe) != b"probe":
+        if _read_once(fs, probe) != b"probe":
             raise OSError("a file came back changed")
     with _explained("list", uri, right="s3:ListBucket"):
         if not any(path.endswith(probe.rpartition("/")[2]) for path in list_files(fs, folder)):

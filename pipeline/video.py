@@ -135,8 +135,8 @@ class Video:
         """What is known, after reading, to be wrong with [start, stop); empty if nothing is."""
         asked = range(self.info.n_frames)[start:stop]
         wrong = [self._index.flaw] if stop is None or stop > self.info.n_frames else []
-        for frames, what in (
-            (self.lost, "could not be decoded"),
+        for frames, what in (  # copies: another thread may be reading on
+            ({*self.lost}, "could not be decoded"),
             (self.suspect - self.lost, "may be wrong pictures"),
         ):
             if among := sorted(i for i in frames if i in asked):

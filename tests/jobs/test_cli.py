@@ -54,7 +54,7 @@ def test_a_plan_shows_the_work_and_names_videos_that_cannot_be_read(
     result = runner.invoke(app, ["plan", "--manifest", str(file)])
 
     assert result.exit_code == 0
-    assert "2 objects in 2 shards, at most 6 object-frames" in result.output
+    assert "2 objects in 2 videos and 2 shards, at most 6 object-frames" in result.output
     assert "1 videos cannot be read and will fail: gone" in result.output
 
 

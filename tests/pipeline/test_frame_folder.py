@@ -12,7 +12,8 @@ from pipeline.any_video import open_video
 from pipeline.frame_folder import NOMINAL_FPS, FrameFolder
 from pipeline.manifest import Prompt, VideoEntry
 from pipeline.masklets import Masklet
-from pipeline.plan import Task, make_plan, probe_video
+from pipeline.plan import Task, make_plan
+from pipeline.probe import probe_video
 from pipeline.segmenter import Segmenter
 from pipeline.video import Video, VideoError, local_copy
 from sam2.images import from_video_picture

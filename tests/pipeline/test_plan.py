@@ -1,5 +1,6 @@
 """The plan: tasks, their order and their shards."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow.fs import LocalFileSystem
 
+from pipeline import plan
+from pipeline.cost import TYPICAL
 from pipeline.manifest import ObjectPrompts, Prompt, VideoEntry
-from pipeline.plan import PlanError, Task, make_plan, probe_video, read_plan, write_plan
+from pipeline.plan import PlanError, Task, make_plan, read_plan, write_plan
+from pipeline.probe import probe_video
 from pipeline.video import VideoInfo
 
 
@@ -23,7 +27,7 @@ def lasting(**n_frames: int):
         n = n_frames.get(Path(uri).stem)
         return VideoInfo(96, 64, 12.0, n, n / 12) if n else None
 
-    return probe
+    return lambda uris: map(probe, uris)
 
 
 def test_every_object_becomes_one_task_and_those_of_a_video_share_a_shard() -> None:
@@ -36,7 +40,7 @@ def test_every_object_becomes_one_task_and_those_of_a_video_share_a_shard() -> N
 
 def test_the_longest_work_comes_first() -> None:
     tasks = make_plan(
-        [entry("short"), entry("long"), entry("many", 4)], lasting(short=5, long=30, many=10)
+        [entry("short"), entry("long"), entry("many", 40)], lasting(short=5, long=30, many=10)
     )
 
     assert list(dict.fromkeys(t.video_id for t in tasks)) == ["many", "long", "short"]
@@ -91,3 +95,59 @@ def test_a_real_clip_is_probed_and_a_missing_one_is_none(clip: Path) -> None:
     assert info
     assert (info.width, info.height, info.n_frames) == (96, 64, 6)
     assert probe_video(str(clip.with_name("missing.mp4"))) is None
+
+
+def test_short_videos_share_shards_of_about_equal_cost() -> None:
+    entries = [entry(f"v{i}", objects=1 + i % 3) for i in range(300)]
+    probe = lasting(**{f"v{i}": 20 + i % 50 for i in range(300)})
+
+    tasks = make_plan(entries, probe)
+
+    costs: dict[int, float] = {}
+    for task in tasks:
+        costs[task.shard] = costs.get(task.shard, 0) + task.cost_s
+    assert 16 <= len(costs) <= 32
+    assert max(costs.values()) <= 1.5 * sum(costs.values()) / len(costs)
+    assert len({(t.video_id, t.shard) for t in tasks}) == 300  # no video in two shards
+
+
+def test_a_shard_holds_no_more_objects_than_fill_a_few_batches() -> None:
+    tasks = make_plan(
+        [entry(f"v{i}") for i in range(2000)], lasting(**{f"v{i}": 1 for i in range(2000)})
+    )
+
+    sizes = Counter(task.shard for task in tasks)
+    assert max(sizes.values()) == 32
+
+
+def test_there_are_never_more_shards_than_a_driver_can_look_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan, "_MOST_SHARDS", 10)
+
+    tasks = make_plan(
+        [entry(f"v{i}", 40) for i in range(100)], lasting(**{f"v{i}": 9 for i in range(100)})
+    )
+
+    assert len({task.shard for task in tasks}) == 10
+
+
+def test_a_giant_among_small_videos_is_spread_over_devices_that_it_puts_to_use() -> None:
+    entries = [entry("giant", 64), *(entry(f"v{i}") for i in range(10))]
+    probe = lasting(giant=100_000, **{f"v{i}": 10 for i in range(10)})
+
+    tasks = make_plan(entries, probe, devices=8)
+
+    shards = Counter(t.shard for t in tasks if t.video_id == "giant")
+    assert len(shards) == TYPICAL.devices_for(64, 96 * 64) > 1
+    assert max(shards.values()) - min(shards.values()) <= 1
+    assert sorted(t.object_id for t in tasks if t.video_id == "giant") == list(range(64))
+
+
+def test_many_long_videos_keep_the_devices_busy_without_being_spread() -> None:
+    entries = [entry(f"v{i}", 64) for i in range(8)]
+    probe = lasting(**{f"v{i}": 100_000 for i in range(8)})
+
+    tasks = make_plan(entries, probe, devices=8)
+
+    assert len({(t.video_id, t.shard) for t in tasks}) == 8

@@ -10,11 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from pipeline.cluster import place
 from pipeline.config import RunConfig, load_config
 from pipeline.manifest import ObjectPrompts, Prompt, VideoEntry
 from pipeline.masklets import SCHEMA, Masklet, read_masklets
 from pipeline.record import RecordError
-from pipeline.run import place, run, segment
+from pipeline.run import run
+from pipeline.spine import segment
 from tests.clips import write_clip
 
 pytestmark = [
@@ -125,7 +127,7 @@ def test_a_run_cut_off_in_the_middle_is_completed_and_nothing_done_twice(
     lost, *kept = sorted((tmp_path / "masklets").iterdir())
     untouched = {path: path.stat().st_mtime_ns for path in kept}
     lost.unlink()
-    (tmp_path / "checkpoint" / lost.name.replace("-0.parquet", ".parquet")).unlink()
+    (tmp_path / "checkpoint" / lost.name).unlink()
     record = json.loads((tmp_path / "run.json").read_text()) | {"finished": None, "counts": {}}
     (tmp_path / "run.json").write_text(json.dumps(record))
 
@@ -188,3 +190,11 @@ def test_there_is_one_actor_per_gpu_or_several_if_they_share() -> None:
 
     assert (alone.actors, alone.gpus) == (4, 1)
     assert (shared.actors, shared.gpus) == (8, 0.5)
+
+
+def test_a_pool_may_grow_as_nodes_join_but_not_beyond_its_shards() -> None:
+    cluster = load_config(settings=["cluster.max_actors=10"]).cluster
+
+    chosen = place(cluster, {"CPU": 16.0, "GPU": 2.0}, shards=6)
+
+    assert (chosen.actors, chosen.most) == (2, 6)

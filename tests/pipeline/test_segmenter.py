@@ -1,17 +1,27 @@
 """The segmenter: tasks in, masklets out, and every trouble in its own row."""
 
 import re
-from dataclasses import replace
+import threading
+import time
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
+from pipeline.footage import Unfinished
 from pipeline.manifest import Direction, Prompt, PromptMask
 from pipeline.masklets import Masklet, encode_mask
 from pipeline.plan import Task
 from pipeline.segmenter import Segmenter
 from sam2.checkpoint import load_model
+from sam2.config import model_config
+from sam2.model import FrameFeatures, Sam2
+from tests.clips import write_clip
 
 BOX = Prompt(frame=0, box=(8.0, 20.0, 32.0, 44.0))
 
@@ -168,3 +178,133 @@ def test_progress_is_reported_frame_by_frame(segmenter: Segmenter, clip: Path) -
     list(segmenter.segment([task(clip), task(clip, box_on(4), task_id=1)], reported.append))
 
     assert reported == [1, 1, 1, 1, 2, 2]
+
+
+# ---- several videos at once
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Clips of different lengths and sizes."""
+    folder = tmp_path_factory.mktemp("several")
+    sizes = [(3, 64, 64), (6, 96, 64), (1, 80, 48), (4, 64, 96)]
+    return [write_clip(folder / f"{n}.mp4", n, width, height) for n, width, height in sizes]
+
+
+@pytest.fixture
+def mixed(clips: list[Path], shared: Path, tmp_path: Path) -> list[Task]:
+    """Tasks of videos of all sorts, with some that fail."""
+    directions: list[Direction] = ["forward", "reverse", "both"]
+    tasks = [
+        task(clip, box_on(frame), task_id=10 * number + frame, direction=directions[frame])
+        for number, clip in enumerate([*clips, tmp_path / "missing.mp4"])
+        for frame in range(3)
+    ]
+    cut_short = shared / "badvideos" / "truncated_tail.mp4"
+    return [*tasks[:5], task(cut_short, box_on(5), task_id=99), *tasks[5:]]
+
+
+def test_videos_side_by_side_give_the_rows_of_one_at_a_time_in_the_order_of_the_tasks(
+    segmenter: Segmenter, mixed: list[Task]
+) -> None:
+    side_by_side = Segmenter(load_model("nano"), "digest", open_videos=3)
+    videos = [list(same) for _, same in groupby(mixed, key=lambda t: t.uri)]
+
+    together = [result(m) for m in side_by_side.segment(mixed)]
+
+    assert together == [result(m) for tasks in videos for m in segmenter.segment(tasks)]
+    statuses = [m.status for m in together]
+    assert [statuses.count(s) for s in ("ok", "partial", "failed")] == [10, 1, 5]
+
+
+def test_the_time_of_the_device_is_shared_out_among_the_tasks(
+    segmenter: Segmenter, clips: list[Path]
+) -> None:
+    tasks = [task(clip, task_id=number) for number, clip in enumerate(clips)]
+    started = time.perf_counter()
+
+    rows = list(segmenter.segment(tasks))
+
+    assert all(row.gpu_s > 0 for row in rows)
+    assert sum(row.gpu_s for row in rows) <= time.perf_counter() - started
+    assert rows[1].gpu_s > rows[2].gpu_s  # six frames and one
+
+
+def test_no_thread_and_no_file_stays_behind_a_segmenter_that_is_left_early(
+    segmenter: Segmenter, clips: list[Path]
+) -> None:
+    rows = segmenter.segment([task(clip, task_id=n) for n, clip in enumerate(clips)])
+    next(rows)
+
+    rows.close()
+
+    assert not segmenter.engine.busy
+    assert not [t for t in threading.enumerate() if t.name.startswith("masklet")]
+    held = {str(path.resolve()) for path in Path("/proc/self/fd").iterdir()}
+    assert not held & {str(clip) for clip in clips}
+
+
+def test_a_fault_of_ours_is_no_row_but_an_error(
+    segmenter: Segmenter, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("pipeline.video.Video.frames", broken)
+
+    with pytest.raises(ZeroDivisionError):
+        list(segmenter.segment([task(clip)]))
+    assert not segmenter.engine.busy
+
+
+def test_a_device_without_room_fails_the_task_and_says_so(clip: Path) -> None:
+    class FullDevice(Sam2):
+        def encode(self, images: Tensor) -> FrameFeatures:
+            raise torch.OutOfMemoryError
+
+    (row,) = Segmenter(FullDevice(model_config("nano"))).segment([task(clip)])
+
+    assert (row.status, row.error_type) == ("failed", "DeviceMemoryError")
+    assert "ran out of memory" in str(row.error)
+
+
+# ---- tasks that are saved on the way
+
+
+@dataclass
+class Shelf:
+    """Banks in memory: everything that was ever saved, as it was then."""
+
+    every_s: float = 0.0
+    saved: list[tuple[int, Unfinished]] = field(default_factory=list)
+    offered: dict[int, Unfinished] = field(default_factory=dict)
+
+    def load(self, task: Task) -> Unfinished | None:
+        return deepcopy(self.offered.get(task.task_id))
+
+    def save(self, task: Task, unfinished: Unfinished) -> None:
+        self.saved.append((task.task_id, replace(unfinished, found=deepcopy(unfinished.found))))
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse", "both"])
+def test_a_task_taken_up_from_any_save_gives_the_row_of_one_that_was_never_left(
+    clip: Path, direction: Direction
+) -> None:
+    shelf, model = Shelf(), load_model("nano")
+    tasks = [task(clip, box_on(3), direction=direction), task(clip, box_on(1), task_id=1)]
+    undisturbed = [result(m) for m in Segmenter(model, banks=shelf).segment(tasks)]
+
+    assert len(shelf.saved) == sum(len(m.frame_index) for m in undisturbed)
+    for task_id, unfinished in shelf.saved:
+        resumed = Segmenter(model, banks=Shelf(offered={task_id: unfinished})).segment(tasks)
+        rows = [result(m) for m in resumed]
+        assert rows[task_id].resumed_from == unfinished.state.next_frame
+        assert [replace(m, resumed_from=None) for m in rows] == undisturbed
+
+
+def test_tasks_are_saved_only_now_and_then(clip: Path) -> None:
+    shelf = Shelf(every_s=3600)
+
+    list(Segmenter(load_model("nano"), banks=shelf).segment([task(clip)]))
+
+    assert not shelf.saved

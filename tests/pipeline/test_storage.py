@@ -2,6 +2,8 @@
 
 import os
 import stat
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -159,3 +161,39 @@ def test_preflight_names_a_folder_that_cannot_be(tmp_path: Path) -> None:
 
     with pytest.raises(StorageError, match=f"cannot write to {tmp_path}/file/out"):
         storage.preflight(f"{tmp_path}/file/out")
+
+
+def failing(times: int, text: str) -> Callable[[], int]:
+    """Something that fails so often before it works."""
+    left = count(times, -1)
+
+    def action() -> int:
+        if next(left) > 0:
+            raise OSError(text)
+        return 7
+
+    return action
+
+
+def test_trouble_that_passes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(storage.time, "sleep", pauses.append)
+
+    assert storage.patiently(failing(5, "AWS Error SLOW_DOWN during PutObject")) == 7
+    assert len(pauses) == 5
+    assert all(0 <= pause <= 0.5 * 2**i for i, pause in enumerate(pauses))
+
+
+def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKLET_STORAGE_PATIENCE_S", "0.2")
+
+    with pytest.raises(OSError, match="SLOW_DOWN"):
+        storage.patiently(failing(65_535, "AWS Error SLOW_DOWN"))
+
+
+@pytest.mark.parametrize("text", ["AWS Error ACCESS_DENIED", "No space left on device"])
+def test_trouble_that_stays_is_told_at_once(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage.time, "sleep", lambda seconds: pytest.fail("it waited"))
+
+    with pytest.raises(OSError, match=text):
+        storage.patiently(failing(1, text))

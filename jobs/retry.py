@@ -1,0 +1,40 @@
+"""Tracks again what failed in a finished run, and replaces its rows.
+
+ray job submit --working-dir . -- python -m jobs.retry s3://bucket/out
+"""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from jobs import options
+from jobs.run import tell
+from pipeline.config import load_config
+from pipeline.retry import retry as retry_failed
+from pipeline.retry import settings_of
+
+
+def retry(
+    out: options.Out,
+    checkpoint: options.Checkpoint = None,
+    setting: options.Settings = None,
+) -> None:
+    """Do again what failed or crashed, with the settings of the run; good rows stay as they are."""
+    with options.told():
+        settings = [*settings_of(out), *(setting or ())]
+        config = load_config(None, settings, {"checkpoint": checkpoint})
+        summary = retry_failed(out, config)
+    tell(summary, out)
+    raise typer.Exit(options.SOME_FAILED if summary.failed else options.DONE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; gives the exit code."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(retry)
+    return options.exit_code(app, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""The Ray cluster that a run works on: joined or started, and how its devices are shared out."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from pipeline.config import ClusterConfig
+
+# CPUs that Ray Data needs beside our actors, or a resumed run waits for ever: one for the actor
+# that leaves out what is done, one for the tasks that read the plan and write the rows.
+_DATA_CPUS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How many actors there are, and what each may use."""
+
+    actors: int
+    most: int  # actors, once more nodes have joined
+    gpus: float
+    cpus: float
+
+
+def place(
+    cluster: ClusterConfig, resources: Mapping[str, float], shards: int | None = None
+) -> Place:
+    """One actor per GPU, or per share of the CPUs where there is none; some CPUs stay free."""
+    cpus, gpus = resources.get("CPU", 1), resources.get("GPU", 0)
+    per_actor = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else min(gpus, 1)
+    free = max(cpus - _DATA_CPUS, 0)
+    fitting = gpus // per_actor if per_actor else free // cluster.threads
+    actors = cluster.actors or max(int(fitting), 1)
+    actors = min(actors, shards or actors)
+    wanted = cluster.max_actors or actors
+    most = max(actors, min(wanted, shards or wanted))
+    return Place(actors, most, per_actor, min(cluster.threads, free / actors))
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """A Ray cluster: the one this program is part of or RAY_ADDRESS names, or one of our own."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its warnings are about our settings
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(logging_level=logging.WARNING)
+    else:
+        # Ray's core complains of how Ray Data starts its actors; its logs keep what matters.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        ray.init(
+            "local",  # not one that somebody has started here for something else
+            num_cpus=(os.cpu_count() or 1) + _DATA_CPUS,  # those two have little to do
+            include_dashboard=False,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",  # nothing outside this machine may reach it
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,133 @@
+"""A video opened for the tasks that look at it: what is to be tracked, and what came of it."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self
+
+from pipeline.any_video import AnyVideo, open_video
+from pipeline.masklet_writer import MaskletWriter
+from pipeline.masklets import Masklet
+from pipeline.placement import TaskError, place_prompts, window_of
+from pipeline.plan import Task
+from pipeline.video import VideoError, local_copy
+from sam2.task import TrackState, TrackTask, VideoTask
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unfinished:
+    """A task in the middle: where its object stands, and what was found of it until then."""
+
+    state: TrackState
+    found: MaskletWriter
+
+
+class Banks(Protocol):
+    """Keeps unfinished tasks, so that whoever takes them up again need not begin anew.
+
+    Both methods are called in other threads than the engine's.
+    """
+
+    every_s: float  # how often tasks are saved
+
+    def load(self, task: Task) -> Unfinished | None:
+        """What was saved last of a task, if anything of use was."""
+        ...
+
+    def save(self, task: Task, unfinished: Unfinished) -> None:
+        """Keeps a task; its values are not to be changed or held on to."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Footage:
+    """A video with its tasks, what is found of them, and the errors that stand against them."""
+
+    tasks: Sequence[Task]
+    video: AnyVideo | None = None  # None: it cannot be opened
+    work: VideoTask | None = None  # for the engine; None: there is nothing to track
+    left: set[int] = field(default_factory=set)  # tasks that have not come to their end
+    found: dict[int, MaskletWriter] = field(default_factory=dict)  # by task_id
+    errors: dict[int, Exception] = field(default_factory=dict)
+    resumed_from: dict[int, int] = field(default_factory=dict)  # frames
+    gpu_s: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    saved_at: float = field(default_factory=time.monotonic)
+    held: ExitStack = field(default_factory=ExitStack)  # the file, open and perhaps copied here
+
+    @classmethod
+    def open(cls, tasks: Sequence[Task], threads: int, banks: Banks | None) -> Self:
+        """Opens the video that these tasks share; if that fails, `errors` says why."""
+        footage = cls(tasks)
+        try:
+            footage._open(threads, banks)
+        except VideoError as error:
+            footage.errors = {task.task_id: error for task in tasks}
+        except BaseException:
+            footage.held.close()
+            raise
+        return footage
+
+    def _open(self, threads: int, banks: Banks | None) -> None:
+        uri = self.tasks[0].uri
+        path = self.held.enter_context(local_copy(uri))
+        self.video = self.held.enter_context(open_video(path, uri, threads))
+        info = self.video.info
+        asked = [track for task in self.tasks if (track := self._placed(task, self.video, banks))]
+        if asked:
+            window = window_of(self.tasks[0], info.n_frames)
+            size = info.height, info.width
+            self.work = VideoTask(self.video, size, asked, (window.start, window.stop))
+            self.left = {task.key for task in asked}
+
+    def _placed(self, task: Task, video: AnyVideo, banks: Banks | None) -> TrackTask | None:
+        """The task as the engine takes it, where it was left if it was; None if it does not fit."""
+        try:
+            prompts = place_prompts(task, video)
+        except TaskError as error:
+            self.errors[task.task_id] = error
+            return None
+        track = TrackTask(task.task_id, prompts, task.direction)
+        self.found[track.key] = MaskletWriter()
+        if saved := banks.load(task) if banks else None:
+            self.found[track.key] = saved.found
+            self.resumed_from[track.key] = saved.state.next_frame
+            track = replace(track, begun=saved.state)
+        return track
+
+    def is_due(self, every_s: float) -> bool:
+        """Whether its tasks should be saved: never those of a video that shows damage.
+
+        What is damaged is only known to whoever has read the frames, and belongs into the row.
+        """
+        late = time.monotonic() - self.saved_at > every_s
+        return late and self.video is not None and not self.video.damage()
+
+    def task(self, task_id: int) -> Task:
+        """The task with this number."""
+        return next(task for task in self.tasks if task.task_id == task_id)
+
+    def rows(self, blank: Callable[[Task], Masklet]) -> list[Masklet]:
+        """Closes the video and fills the `blank` row of each task."""
+        self.held.close()
+        return [self._row(task, blank(task)) for task in self.tasks]
+
+    def _row(self, task: Task, row: Masklet) -> Masklet:
+        if self.video:
+            info = self.video.info
+            row = replace(
+                row, height=info.height, width=info.width, fps=info.fps, n_frames=info.n_frames
+            )
+        gpu_s, resumed_from = self.gpu_s[task.task_id], self.resumed_from.get(task.task_id)
+        row = replace(row, gpu_s=gpu_s, resumed_from=resumed_from)
+        if error := self.errors.get(task.task_id):
+            name = type(error).__name__
+            return replace(row, status="failed", error_type=name, error=str(error))
+        assert self.video is not None  # or there would be an error
+        row = self.found[task.task_id].complete(row, self.video.timestamps)
+        damage = self.video.damage(task.first_frame, task.stop_frame)
+        if not damage:
+            return row
+        text = f"{task.uri}: {damage}"
+        return replace(row, status="partial", error_type="DamagedVideo", error=text)

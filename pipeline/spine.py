@@ -1,0 +1,239 @@
+"""The spine: a plan read, segmented by a pool of actors and written, by Ray Data."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import ray
+import torch
+from pyarrow.fs import FileSystem
+from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data.block import BlockAccessor
+from ray.data.checkpoint import CheckpointConfig
+from ray.data.datasource import BlockBasedFileDatasink
+
+from pipeline import storage
+from pipeline.account import settle, take_up
+from pipeline.banks import SavedBanks, forget_banks
+from pipeline.careful import segment_carefully
+from pipeline.cluster import place, ray_session
+from pipeline.commits import CHECKPOINT, MASKLETS, commit
+from pipeline.config import RunConfig, StorageConfig
+from pipeline.lease import Keeper, Lease
+from pipeline.ledger import Ledger
+from pipeline.masklets import schema_of
+from pipeline.metrics import Metrics
+from pipeline.plan import Task
+from pipeline.probe import probe_video
+from pipeline.progress import Tally, shown
+from pipeline.segmenter import Segmenter
+from pipeline.video import VideoInfo
+from pipeline.weights import open_model
+from sam2.engine import Measure
+from sam2.model import Sam2
+from sam2.session_file import model_sha256
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where a run writes."""
+
+    fs: FileSystem
+    folder: str
+    run_id: str
+
+
+def carry_out(
+    tasks: Sequence[Task], done: Tally, keeper: Keeper, output: Output, config: RunConfig
+) -> None:
+    """Segments the tasks that have no row yet; `done` is what earlier drivers have done."""
+    shards = len({task.shard for task in tasks})
+    total = Tally(len(tasks), sum(task.n_frames for task in tasks))
+    with ray_session(), DataContext.current(_context(output)):
+        ledger = start_ledger(done)
+        plan = ray.data.read_parquet(
+            storage.join(output.folder, "tasks"), filesystem=output.fs, override_num_blocks=shards
+        )
+        masklets = segment(plan, config, output, ledger, shards)
+        with shown(lambda: _read(ledger), total), keeper.telling(lambda: _read(ledger)):
+            masklets.write_datasink(MaskletSink(output, keeper.lease, config.storage))
+
+
+def probe_on_cluster(uris: Sequence[str]) -> list[VideoInfo | None]:
+    """What each of these videos is, in their order, as found by all machines together."""
+
+    def probed(row: dict[str, Any]) -> dict[str, Any]:
+        info = probe_video(row["uri"])
+        return {"place": row["place"], "info": asdict(info) if info else None}
+
+    with ray_session():
+        rows = [{"place": place, "uri": uri} for place, uri in enumerate(uris)]
+        found = ray.data.from_items(rows).map(probed).take_all()
+    by_place = {row["place"]: row["info"] for row in found}
+    return [VideoInfo(**info) if (info := by_place[i]) else None for i in range(len(uris))]
+
+
+class MaskletSink(BlockBasedFileDatasink):
+    """Writes each block as a file of masklets; Ray Data's checkpoint lies round it."""
+
+    def __init__(self, output: Output, lease: Lease, settings: StorageConfig) -> None:
+        folder = storage.join(output.folder, MASKLETS)
+        super().__init__(folder, filesystem=output.fs, file_format="parquet")
+        self.output, self.lease, self.storage = output, lease, settings
+
+    def write_block(self, block: BlockAccessor, block_index: int, ctx: Any) -> None:
+        """One whole file, under a name that is the same when Ray does it again."""
+        name = self.filename_provider.get_filename_for_task(ctx.kwargs["write_uuid"], ctx.task_idx)
+        fs, folder = self.output.fs, self.output.folder
+        self.lease.check(fs, folder)  # a driver that was taken for dead must not write
+        storage.use(self.storage)
+        rows = block.to_arrow()
+        commit(fs, folder, PurePosixPath(name).stem, rows)
+        forget_banks(fs, folder, rows["task_id"].to_pylist())
+
+
+def segment(
+    tasks: Dataset,
+    config: RunConfig,
+    output: Output | None = None,
+    ledger: Any = None,
+    shards: int | None = None,
+) -> Dataset:
+    """Masklet rows for task rows (pipeline.plan.TASKS), one for one: the job without its ends.
+
+    Long tracks are saved under `output` while they are under way. `shards` is how many blocks there
+    are, if known: more actors would have nothing to do.
+    """
+    resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    share = place(config.cluster, resources, shards)
+    # With GPUs, the public map_batches wants a batch size and then glues shards together until they
+    # have that many rows; a batch has to be a shard, or the objects of a video would part company.
+    return tasks.map_batches_internal(
+        SegmentShard,
+        batch_size=None,
+        batch_format="pyarrow",
+        fn_constructor_args=(config, output, ledger or start_ledger(Tally())),
+        compute=ActorPoolStrategy(min_size=share.actors, max_size=share.most),
+        num_gpus=share.gpus,
+        num_cpus=share.cpus,
+    )
+
+
+class SegmentShard:
+    """A segmenter as Ray Data wants it: a table of tasks in, a table of masklets out."""
+
+    def __init__(self, config: RunConfig, output: Output | None, ledger: Any) -> None:
+        storage.use(config.storage)
+        torch.set_num_threads(config.cluster.threads)
+        device = config.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        self.metrics = Metrics(config.model)
+        model, checkpoint_sha256 = open_model(
+            config.model, config.checkpoint, device, config.precision
+        )
+        self.book = RemoteBook(ledger, self.metrics)
+        self.segmenter = Segmenter(
+            model,
+            checkpoint_sha256,
+            config.max_batch,
+            config.cluster.threads,
+            config.cluster.open_videos,
+            self._banks(output, model, config) if output else None,
+            measure=self.metrics,
+        )
+        self.schema = schema_of(output.run_id if output else "")
+
+    def __call__(self, shard: pa.Table) -> pa.Table:
+        """One masklet row for each task row, in their order: Ray matches a retry by position."""
+        tasks = [Task.from_row(row) for row in shard.to_pylist()]
+        take_up(tasks)
+        try:
+            masklets = segment_carefully(tasks, self.segmenter, self.book)
+        except torch.AcceleratorError as error:
+            # What is wrong with the device outlasts the error, but seldom the process. Ray starts
+            # another one and gives it this shard again; after sys.exit it would not.
+            names = sorted({task.video_id for task in tasks})
+            print(f"an actor ends, because its device failed on {names}: {error}", file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(1)
+        settle(masklets, self.metrics)
+        return pa.Table.from_pylist([m.to_row() for m in masklets], schema=self.schema)
+
+    def _banks(self, output: Output, model: Sam2, config: RunConfig) -> SavedBanks:
+        # Devices of another kind round in another way: they begin anew.
+        where = f"{config.precision} on {model.device.type}"
+        owner = f"run {output.run_id}, model {model_sha256(model)}, {where}"
+        every_s = config.cluster.save_every_s
+        return SavedBanks(output.fs, output.folder, owner, every_s, self.book.forgive)
+
+
+class RemoteBook:
+    """The ledger as one actor sees it."""
+
+    def __init__(self, ledger: Any, measure: Measure) -> None:
+        self.ledger = ledger
+        self.measure = measure
+        self.node = ray.get_runtime_context().get_node_id()
+        self.untold, self.told_at = Tally(), 0.0
+
+    def claim(self, tasks: Sequence[int]) -> None:
+        ray.get(self.ledger.claim.remote(tasks, self.node))  # known before anything can go wrong
+
+    def release(self, tasks: Sequence[int]) -> None:
+        self.ledger.release.remote(tasks)
+
+    def add(self, done: Tally) -> None:
+        """Tells of it when a second has passed, or a task is done."""
+        self.measure("object_frames", done.object_frames)
+        self.untold += done
+        if done.tasks or time.monotonic() - self.told_at > 1:
+            self.ledger.add.remote(self.untold)
+            self.untold, self.told_at = Tally(), time.monotonic()
+
+    def forgive(self, task: int) -> None:
+        self.ledger.forgive.remote(task)
+
+    def deaths(self, tasks: Sequence[int]) -> list[int]:
+        deaths: list[int] = ray.get(self.ledger.deaths.remote(tasks))
+        if any(deaths):
+            nodes = ray.nodes()  # type: ignore[no-untyped-call]
+            lost = [node["NodeID"] for node in nodes if not node["Alive"]]
+            deaths = ray.get(self.ledger.deaths.remote(tasks, lost))
+        return deaths
+
+
+def start_ledger(done: Tally) -> Any:
+    """The ledger in an actor of its own, which lives as long as somebody holds it."""
+    actor: Any = ray.remote(Ledger)  # Ledger itself never heard of Ray
+    return actor.options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(done)
+
+
+def _read(ledger: Any) -> Tally:
+    done: Tally = ray.get(ledger.read.remote())
+    return done
+
+
+def _context(output: Output) -> DataContext:
+    """Ray Data's settings for long work that must not be lost or done twice."""
+    context = DataContext.get_current().copy()
+    context.checkpoint_config = CheckpointConfig(
+        id_column="task_id",
+        checkpoint_path=storage.join(output.folder, CHECKPOINT),
+        override_filesystem=output.fs,
+        delete_checkpoint_on_success=False,  # or the next run would do everything again
+    )
+    context.use_datasource_v2 = False  # the new reader packs small files, so shards, into one task
+    context.target_max_block_size = None  # one block per shard: written and committed as a whole
+    context.execution_no_progress_timeout_s = (
+        -1
+    )  # a long video is silent for longer than half an hour
+    context.enable_progress_bars = False  # ours counts what users count
+    return context

@@ -1,0 +1,106 @@
+"""Processes killed at every step of a job: the rows are those of a job that nothing happened to."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeline.commits import read_commits
+from pipeline.manifest import VideoEntry
+from pipeline.masklets import Masklet
+from pipeline.run import run
+from pipeline.storage import filesystem
+from tests.chaos.faults import Fault, disarm, fired
+from tests.chaos.job import config, job, rows, work
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+
+@pytest.fixture(scope="module")
+def entries(tmp_path_factory: pytest.TempPathFactory) -> list[VideoEntry]:
+    return job(tmp_path_factory.mktemp("videos"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    entries: Sequence[VideoEntry], tmp_path_factory: pytest.TempPathFactory
+) -> list[Masklet]:
+    out = tmp_path_factory.mktemp("undisturbed")
+    run(entries, str(out), config())
+    tracked, needed = work(out)
+    assert tracked == needed
+    return rows(out)
+
+
+STEPS = {
+    "after the claim": Fault(at="open .*clip"),
+    "in the middle of a track": Fault(at="frame 9 of .*clip"),
+    "twice in a row": Fault(at="frame 8 of .*clip", times=2),
+    "before a bank is saved": Fault(at="before put .*/state/", skip=9),
+    "after a bank is saved": Fault(at="after put .*/state/", skip=9),
+    "before the rows are put": Fault(at="before put .*/masklets/"),
+    "after the rows are put": Fault(at="after put .*/masklets/"),
+    "before the commit": Fault(at="after put .*/commits/"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_process_killed_at_any_step_changes_no_row(
+    step: str,
+    entries: Sequence[VideoEntry],
+    undisturbed: Sequence[Masklet],
+    faults: Path,
+    tmp_path: Path,
+) -> None:
+    STEPS[step].arm(faults)
+
+    run(entries, str(tmp_path), config())
+
+    assert fired(faults) == STEPS[step].times
+    assert rows(tmp_path) == undisturbed
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_full_disk_stops_the_run_which_can_go_on_when_there_is_room(
+    entries: Sequence[VideoEntry],
+    undisturbed: Sequence[Masklet],
+    faults: Path,
+    tmp_path: Path,
+) -> None:
+    Fault(at="before put .*/masklets/", times=-1, deed="full").arm(faults)
+    with pytest.raises(Exception, match=r"No space left|fault on purpose"):
+        run(entries, str(tmp_path), config())
+    assert fired(faults)
+    assert read_commits(*filesystem(str(tmp_path))) == {}
+
+    disarm(faults)
+    run(entries, str(tmp_path), config())
+
+    assert rows(tmp_path) == undisturbed
+
+
+def test_banks_that_find_no_room_do_not_stop_the_run(
+    entries: Sequence[VideoEntry],
+    undisturbed: Sequence[Masklet],
+    faults: Path,
+    tmp_path: Path,
+) -> None:
+    Fault(at="before put .*/state/", times=-1, deed="full").arm(faults)
+
+    run(entries, str(tmp_path), config())
+
+    assert fired(faults)
+    assert rows(tmp_path) == undisturbed
+
+
+def test_a_finished_job_run_again_reads_no_video_and_writes_no_file(
+    entries: Sequence[VideoEntry], faults: Path, tmp_path: Path
+) -> None:
+    run(entries, str(tmp_path), config())
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    Fault(at="open|put", times=-1).arm(faults)
+
+    run(entries, str(tmp_path), config())
+
+    assert fired(faults) == 0
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before

@@ -1,0 +1,23 @@
+"""The doctor as a person meets it."""
+
+from pathlib import Path
+
+import pytest
+
+from jobs.doctor import main
+
+
+def test_the_exit_code_tells_that_a_run_would_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+
+    assert main(["--out", str(tmp_path / "file" / "out")]) == 1
+    assert "NO  storage" in capsys.readouterr().out
+
+
+def test_a_setting_that_is_wrong_is_told_before_anything_is_checked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["--set", "actors=2"]) == 2
+    assert capsys.readouterr().out == ""
