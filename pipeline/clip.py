@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 from pydantic import ValidationError
 
 from pipeline import storage
-from pipeline.manifest import Direction, ManifestError, VideoEntry, explain
+from pipeline.complaints import explain
+from pipeline.manifest import Direction, ManifestError, VideoEntry, known
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 Click = tuple[float, float, int]  # x, y, label
@@ -65,7 +66,7 @@ def one_video(
     try:
         return VideoEntry.model_validate(entry)
     except ValidationError as error:
-        raise ManifestError(video, list(explain(error))) from None
+        raise ManifestError(video, list(explain(error, known))) from None
 
 
 def _boxes(texts: Sequence[str]) -> dict[At, Box]:

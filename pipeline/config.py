@@ -3,14 +3,13 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.manifest import explain
+from pipeline.complaints import explain
 from sam2.precision import Precision
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -88,7 +87,9 @@ def load_settings(
         # By way of JSON: YAML has no tuples, and strict models take lists for them in JSON alone.
         return kind.model_validate_json(json.dumps(values))
     except ValidationError as error:
-        raise ConfigError("\n".join(_explained(error, kind))) from error
+        names = [*_names(kind)]
+        lines = explain(error, lambda place: (".".join(map(str, place)), names))
+        raise ConfigError("\n".join(f"setting {line}" for line in lines)) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -110,18 +111,6 @@ def _put(values: dict[str, Any], path: list[str], value: object) -> None:
                 f"--set {'.'.join(path)}: {parent} is a setting, not a part of several."
             )
     values[key] = value
-
-
-def _explained(error: ValidationError, kind: type[BaseModel]) -> Iterable[str]:
-    known = [*_names(kind)]
-    for detail, text in zip(error.errors(), explain(error), strict=True):
-        if detail["type"] != "extra_forbidden":
-            yield f"setting {text}"
-            continue
-        key = ".".join(map(str, detail["loc"]))
-        near = get_close_matches(key, known, n=1)
-        guess = f"did you mean '{near[0]}'? " if near else ""
-        yield f"setting {key}: there is none of this name; {guess}Known: {', '.join(known)}"
 
 
 def _names(kind: type[BaseModel]) -> Iterable[str]:

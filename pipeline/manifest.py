@@ -6,7 +6,6 @@ checked without opening a video is checked here, and all that is wrong is told a
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from itertools import groupby
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, Self
@@ -21,9 +20,9 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from pipeline import storage
+from pipeline.complaints import Place, explain
 from pipeline.rle import run_lengths
 from pipeline.uris import check_source
 
@@ -204,7 +203,7 @@ def read_manifest(uri: str) -> list[VideoEntry]:
         try:
             entry = _entry(record)
         except ValidationError as error:
-            problems += [f"{place}: {text}" for text in explain(error)]
+            problems += [f"{place}: {text}" for text in explain(error, known)]
             continue
         if entry.video_id in seen:
             first = seen[entry.video_id]
@@ -268,28 +267,8 @@ _PARTS: dict[int | str, type[_Record]] = {
 }
 
 
-def explain(error: ValidationError) -> Iterator[str]:
-    """One readable line for each thing that pydantic found."""
-    for detail in error.errors(include_url=False):
-        steps = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in detail["loc"])
-        place = "".join(steps).removeprefix(".")
-        yield f"{place}: {_meaning(detail)}" if place else _meaning(detail)
-
-
-def _meaning(detail: ErrorDetails) -> str:
-    if detail["type"] == "extra_forbidden":
-        return _unknown_key(detail["loc"])
-    if detail["type"] == "value_error":  # ours: it names what it should, and never a password
-        return detail["msg"].removeprefix("Value error, ")
-    given = detail["input"]
-    is_short = isinstance(given, int | float | str) and len(repr(given)) < 50
-    return f"{detail['msg']}, not {given!r}" if is_short else detail["msg"]
-
-
-def _unknown_key(loc: tuple[int | str, ...]) -> str:
-    *path, key = loc
+def known(place: Place) -> tuple[str, list[str]]:
+    """The key at a place of an entry, and the names that it could have there."""
+    *path, key = place
     parts = (_PARTS[step] for step in reversed(path) if step in _PARTS)
-    known = list(next(parts, VideoEntry).model_fields)
-    near = get_close_matches(str(key), known, n=1)
-    guess = f"did you mean '{near[0]}'? " if near else ""
-    return f"unknown key; {guess}Known here: {', '.join(known)}"
+    return str(key), list(next(parts, VideoEntry).model_fields)

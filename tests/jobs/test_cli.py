@@ -66,7 +66,7 @@ def test_a_plan_shows_the_work_and_names_videos_that_cannot_be_read(
         (["--manifest", "{manifest}", "--model", "sam3"], "There is no model 'sam3'"),
         (["--manifest", "{manifest}", "--model", "sam2.1-tiny"], "needs its weights"),
         (["--manifest", "{manifest}", "--checkpoint", "gone.pt"], "There is no checkpoint gone.pt"),
-        (["--manifest", "{manifest}", "--set", "actors=2"], "there is none of this name"),
+        (["--manifest", "{manifest}", "--set", "actors=2"], "unknown key"),
         (["--manifest", "{manifest}", "--box", "0:1,2,3,4"], "go with --video"),
         (["--video", "{clip}", "--box", "0:1,2,3"], "FRAME:X1,Y1,X2,Y2"),
         (["--video", "{clip}", "--box", "0:1,2,3,4", "--direction", "up"], "forward, reverse"),

@@ -26,7 +26,7 @@ def train(tmp_path: Path, recipe: str, *arguments: str) -> int:
     ("recipe", "arguments", "complaint"),
     [
         ("stages: []", (), "stages"),
-        (RECIPE + "colour: red", (), "there is none of this name"),
+        (RECIPE + "colour: red", (), "unknown key"),
         (RECIPE, ("--set", "model=mega"), "no model 'mega'"),
         (RECIPE, ("--set", "checkpoint=nowhere.pt"), "nowhere.pt"),
         (RECIPE, ("--set", "learning_rate=-1"), "learning_rate"),
