@@ -2,7 +2,8 @@
 
 Runs by itself in the environment of its package, so it imports nothing of this project by name:
 `sam2` is ours or the published one, whichever is installed. Arguments, as JSON: kind (sam2 or
-transformers), precision, checkpoint, config, frames (a folder), prompts (frames), objects, device.
+transformers), precision, checkpoint, config, frames (a folder), prompts (frames), videos (sessions
+on the same frames), objects, device.
 """
 
 import json
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -56,14 +58,15 @@ def sam2(asked: dict, places: list[list[int]]) -> Track:
         from sam2.precision import set_precision
 
         set_precision(predictor, asked["precision"])
-    state = predictor.init_state(asked["frames"])
-    for frame in range(asked["prompts"]):
+    states = [predictor.init_state(asked["frames"]) for _ in range(asked["videos"])]
+    for state, frame in product(states, range(asked["prompts"])):
         for number, place in enumerate(places):
             predictor.add_new_points_or_box(state, frame, number, points=[place], labels=[1])
 
     def track(frame: int) -> None:
-        for _ in predictor.propagate_in_video(state, frame, max_frame_num_to_track=0):
-            pass
+        for state in states:
+            for _ in predictor.propagate_in_video(state, frame, max_frame_num_to_track=0):
+                pass
 
     return track
 

@@ -44,10 +44,11 @@ def main(
 ) -> None:
     """Fine-tune nano on a family of shapes; score it on others of the family."""
     unseen = list(islice(_clips(family, seed=2), held_out))
+    recipe = load_settings(TrainConfig, _RECIPE)
+    checkpoint = checkpoint or recipe.checkpoint
     before = _scores(open_model("nano", checkpoint)[0], unseen)
     with TemporaryDirectory() as folder:
         _label(list(islice(_clips(family, seed=1), masklets)), Path(folder))
-        recipe = load_settings(TrainConfig, _RECIPE)
         sources = (Source(masklets=folder, share=0.7), *recipe.sources[1:])
         config = recipe.model_copy(update={"sources": sources, "checkpoint": checkpoint})
         train_model(config, f"{folder}/tuned", lambda note: print(note, flush=True))

@@ -1,10 +1,11 @@
-"""How nearly the fast precisions draw the masks of the exact one.
+"""How nearly the fast precisions draw the masks of the exact one, beside its own autocast.
 
 python -m bench.precision --golden GOLDEN [VIDEO …] [--model sam2.1-tiny] [--frames 6]
 
 One click on the middle of the first frame, tracked forwards; IoU with the exact masks on the frames
 where those cover at least a thousandth of the picture. Weights are the random ones of the golden
-cases (or those of `--checkpoint`), and the golden clip comes first.
+cases (or those of `--checkpoint`; `nano` has its own), and the golden clip comes first. `autocast`
+is the exact model under torch.autocast in bfloat16, as the published code is run on GPUs.
 """
 
 import json
@@ -13,7 +14,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from itertools import islice
 from pathlib import Path
 from statistics import mean
-from typing import Annotated
+from typing import Annotated, cast
 
 import av
 import numpy as np
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from bench.machine import machine
-from sam2.checkpoint import load_weights
+from sam2.checkpoint import SHIPPED, load_weights
 from sam2.config import model_config
 from sam2.precision import Precision, set_precision
 from sam2.sam2_video_predictor import SAM2VideoPredictor
@@ -32,6 +33,7 @@ from tests.golden_cases import golden_state_dict
 
 _RESULTS = Path(__file__).parent / "results" / "precision.json"
 _LEAST = 1e-3  # of the picture
+_FAST = ("float32", "bfloat16", "autocast")
 _SHIFT = {"sam_mask_decoder.pred_obj_score_head.layers.2.bias": 4.3}  # objects are mostly there
 
 Masks = NDArray[np.bool_]  # (frames, H, W)
@@ -49,18 +51,17 @@ def main(
     for name, clip in clips(golden, videos or [], frames):
         exact = tracked(model, golden, checkpoint, "exact", clip)
         rows[name] = {
-            p: overlaps(exact, tracked(model, golden, checkpoint, p, clip))
-            for p in ("float32", "bfloat16")
+            p: overlaps(exact, tracked(model, golden, checkpoint, p, clip)) for p in _FAST
         }
         rich.print(name, {p: [round(v, 4) for v in values] for p, values in rows[name].items()})
-    table = Table("clip", "frames", "float32, mean IoU", "bfloat16, mean IoU", "bfloat16, least")
+    table = Table("clip", "frames", *(f"{p}: mean, least" for p in _FAST))
+    rows["all"] = {p: [v for row in rows.values() for v in row[p]] for p in _FAST}
     for name, row in rows.items():
-        float32, bfloat16 = row["float32"], row["bfloat16"]
-        figures = [f"{v:.4f}" for v in (mean(float32), mean(bfloat16), min(bfloat16))]
-        table.add_row(name, str(len(bfloat16)), *figures)
+        figures = [f"{mean(row[p]):.4f} {min(row[p]):.4f}" if row[p] else "" for p in _FAST]
+        table.add_row(name, str(len(row["float32"])), *figures)
     rich.print(table)
     result = {"model": model, "rows": rows, "machine": machine()}
-    _RESULTS.write_text(json.dumps(result, indent=2) + "\n")
+    _RESULTS.with_stem(f"precision-{model}").write_text(json.dumps(result, indent=2) + "\n")
 
 
 def clips(golden: Path, videos: list[Path], frames: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -78,21 +79,23 @@ def clips(golden: Path, videos: list[Path], frames: int) -> Iterator[tuple[str, 
 
 
 def tracked(
-    model: str, golden: Path, checkpoint: Path | None, precision: Precision, clip: NDArray[np.uint8]
+    model: str, golden: Path, checkpoint: Path | None, precision: str, clip: NDArray[np.uint8]
 ) -> Masks:
     """The clicked object on every frame of a clip."""
     predictor = SAM2VideoPredictor(model_config(model))
-    if checkpoint:
-        load_weights(predictor, checkpoint)
+    if path := checkpoint or SHIPPED.get(model):
+        load_weights(predictor, path)
     else:
         keys = model.replace("-", "_hiera_", 1).replace("-", "_")
         predictor.load_state_dict(golden_state_dict(golden, keys, seed=3, shift=_SHIFT, scale={}))
-    set_precision(predictor.eval(), precision)
-    state = predictor.init_state(clip)
+    autocast = precision == "autocast"
+    set_precision(predictor.eval(), "exact" if autocast else cast(Precision, precision))
     height, width = clip.shape[1:3]
-    predictor.add_new_points_or_box(state, 0, 1, points=[[width // 2, height // 2]], labels=[1])
-    masks = [logits[0, 0] > 0 for _, _, logits in predictor.propagate_in_video(state)]
-    return torch.stack(masks).cpu().numpy()
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        state = predictor.init_state(clip)
+        predictor.add_new_points_or_box(state, 0, 1, points=[[width // 2, height // 2]], labels=[1])
+        masks = [logits[0, 0] > 0 for _, _, logits in predictor.propagate_in_video(state)]
+    return torch.stack(masks).numpy()
 
 
 def overlaps(exact: Masks, other: Masks) -> list[float]:

@@ -1,6 +1,6 @@
 """Speed beside the published package and Hugging Face's port, in one run.
 
-python -m bench.speed VIDEO --peer /path/to/other/python [--objects 8] [--threads 1]
+python -m bench.speed VIDEO --peer /path/to/other/python [--objects 8] [--videos 8] [--threads 1]
 
 The contenders run side by side, each in a process of its own, and take turns: each tracks the same
 frame before anyone goes on to the next, so whatever disturbs the machine disturbs all of them.
@@ -99,6 +99,7 @@ def main(
     peer_path: str = "",
     transformers: bool = False,
     objects: int = 1,
+    videos: Annotated[int, typer.Option(help="Sessions, each with as many objects.")] = 1,
     model: str = "sam2.1-tiny",
     device: str = "cpu",
     rounds: int = 3,
@@ -108,7 +109,7 @@ def main(
     entrants = []
     if peer:
         entrants.append(Entrant("published float32", peer, "sam2", "plain", peer_path))
-    if peer and transformers:
+    if peer and transformers and videos == 1:
         entrants.append(Entrant("transformers float32", peer, "transformers", "plain"))
     for precision in ("float32", "bfloat16"):
         entrants.append(Entrant(f"masklet {precision}", sys.executable, "sam2", precision))
@@ -120,6 +121,7 @@ def main(
             "frames": f"{folder}/frames",
             "checkpoint": str(checkpoint),
             "config": next(c for c, name in CONFIGS.items() if name == model),
+            "videos": videos,
             "objects": objects,
             "prompts": _PROMPTS,
             "device": device,
@@ -127,10 +129,11 @@ def main(
             "compiled": device == "cuda",
         }
         rows = compete(entrants, common, rounds)
-    show(rows, objects)
-    name = f"speed-{model}-{objects}.json"
+    show(rows, videos * objects)
+    name = f"speed-{model}-{videos}x{objects}.json"
     result = {
         "model": model,
+        "videos": videos,
         "objects": objects,
         "device": device,
         "threads": threads,
