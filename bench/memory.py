@@ -9,7 +9,7 @@ the masks' run-length codes, has to grow; it is shown apart, since untrained wei
 noise, whose codes are a hundred times longer than those of real objects.
 
 `--along` looks at the engine alone, without results, while it walks through one video: what the
-process holds after 50 frames, and the most that it holds on any frame after that.
+process holds after 50 frames (of a shorter video, after half), and the most on any later frame.
 """
 
 import json
@@ -42,15 +42,16 @@ def main(
     lengths = frames or [50, 200, 800]
     if along:
         rows = [_measured_along(n, objects, model) for n in lengths]
-        table = Table("frames", "after 50, MiB", "most after that, MiB", "ratio")
+        table = Table("frames", "after", "held then, MiB", "most after that, MiB", "ratio")
         for row in rows:
-            first, most = row["after_50_mib"], row["most_mib"]
-            table.add_row(f"{row['frames']}", f"{first:.1f}", f"{most:.1f}", f"{most / first:.3f}")
+            first, most = row["first_mib"], row["most_mib"]
+            mib = (f"{first:.1f}", f"{most:.1f}", f"{most / first:.3f}")
+            table.add_row(f"{row['frames']}", f"{row['after']}", *mib)
     else:
         rows, table = _by_length(lengths, objects, model)
     rich.print(table)
     result = {"model": model, "objects": objects, "rows": rows, "machine": machine()}
-    path = _RESULTS.with_stem("memory_along") if along else _RESULTS
+    path = _RESULTS.with_stem(f"memory-along-{model}") if along else _RESULTS
     path.write_text(json.dumps(result, indent=2) + "\n")
 
 
@@ -73,8 +74,9 @@ def _measured(n_frames: int, objects: int, model: str) -> dict[str, float]:
 
 
 def _measured_along(n_frames: int, objects: int, model: str) -> dict[str, float]:
-    first, most = _in_a_process("walk", n_frames, objects, model)
-    return {"frames": n_frames, "after_50_mib": first / 2**20, "most_mib": most / 2**20}
+    after, first, most = _in_a_process("walk", n_frames, objects, model)
+    mib = {"first_mib": first / 2**20, "most_mib": most / 2**20}
+    return {"frames": n_frames, "after": after, **mib}
 
 
 def _in_a_process(what: str, n_frames: int, objects: int, model: str) -> list[int]:
@@ -119,7 +121,7 @@ def track(clip: str, objects: int, model: str) -> None:
 
 
 def walk(clip: str, objects: int, model: str) -> None:
-    """Walks an engine through the clip; prints what the process held on frame 50 and at most."""
+    """Walks an engine through the clip; prints what the process held once settled, and at most."""
     from pipeline.video import Video
     from sam2.checkpoint import load_model
     from sam2.engine import Engine
@@ -134,7 +136,8 @@ def walk(clip: str, objects: int, model: str) -> None:
         video, (_HEIGHT, _WIDTH), tasks, (0, video.info.n_frames)
     )
     held = [_held() for _ in walked]
-    print(held[49], max(held[49:]))
+    settled = min(50, len(held) // 2)
+    print(settled, held[settled - 1], max(held[settled - 1 :]))
 
 
 def _boxes(objects: int) -> list[tuple[float, float, float, float]]:

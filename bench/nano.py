@@ -1,4 +1,4 @@
-"""The exam of a model: synthetic clips that no training saw, from one prompt each.
+"""The exam of a model: synthetic clips that no training saw, and the demo clip.
 
 python -m bench.nano [--clips 20] [--model nano] [--checkpoint FILE] [--name nano]
 
@@ -18,8 +18,14 @@ import typer
 from rich.table import Table
 
 from bench.machine import machine
+from examples.make_demo_clip import FOLDER, FRAMES, object_masks
+from pipeline.evaluation.metric import compare
+from pipeline.manifest import read_manifest
+from pipeline.plan import make_plan
+from pipeline.segmenter import Segmenter
 from pipeline.training.exam import TIERS, Mark, corrected, exam_clips, examine
 from pipeline.weights import open_model
+from sam2.model import Sam2
 
 _RESULTS = Path(__file__).parent / "results"
 _KINDS = ("click", "box", "mask")
@@ -46,12 +52,15 @@ def main(
     gains = [corrected(opened, clip) for clip in exam_clips("medium", clips, 256)]
     before, after = (fmean(x) for x in zip(*(g for gain in gains for g in gain), strict=True))
     print(f"a click on the worst frame: mean J&F of the medium tier {before:.3f} -> {after:.3f}")
+    demo = _demo(opened)
+    print("the demo clip:", ", ".join(f"{name} {jf:.3f}" for name, jf in demo.items()))
     result = {
         "model": model,
         "checkpoint_sha256": digest,
         "clips": clips,
         "tiers": tiers,
         "correction": {"before": before, "after": after},
+        "demo": demo,
         "seconds": time.perf_counter() - started,
         "machine": machine(),
     }
@@ -67,6 +76,19 @@ def _summary(marks: dict[str, list[Mark]]) -> dict[str, float]:
         "frozen": fmean(mark.frozen for mark in marks["mask"]),
         "hidden_told": _rate([told for mark in every for told in mark.hidden]),
         "shown_told": _rate([told for mark in every for told in mark.shown]),
+    }
+
+
+def _demo(model: Sam2) -> dict[str, float]:
+    """Mean J&F of the demo clip's objects from the prompts in its manifest, by label."""
+    entries = read_manifest(str(FOLDER / "manifest.jsonl"))
+    truth = [object_masks(frame) for frame in range(FRAMES)]
+    return {
+        str(found.label): fmean(
+            compare(truth[frame][found.object_id], found.mask(frame)).jf
+            for frame in found.frame_index
+        )
+        for found in Segmenter(model).segment(make_plan(entries))
     }
 
 
