@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Self
 
 from pipeline.footage import Banks, Footage, Unfinished
+from pipeline.masklet_writer import record
 from pipeline.masklets import Masklet
 from pipeline.placement import TaskError
 from pipeline.plan import Task
@@ -24,7 +25,7 @@ from sam2.walk import FrameResult
 
 Report = Callable[[int], None]
 
-_MOST_UNCODED = 64  # frames whose masks wait to be coded
+_MOST_UNCODED = 16  # frames whose masks wait to be coded
 
 
 class Segmenter:
@@ -136,10 +137,10 @@ class Shift:
 
     def _record(self, footage: Footage, result: FrameResult, gpu_s: float) -> None:
         """Codes the masks of a frame, and now and then saves where their tasks stand."""
-        for key, mask in result.found.items():
+        for key in result.found:
             footage.gpu_s[key] += gpu_s
-            writer = footage.found[key]
-            self._code(partial(writer.add, result.frame, mask, result.video.frame_size))
+        found = [(footage.found[key], mask) for key, mask in result.found.items()]
+        self._code(partial(record, result.frame, found, result.video.frame_size))
         banks = self.segmenter.banks
         if banks and footage.is_due(banks.every_s):
             footage.saved_at = time.monotonic()
