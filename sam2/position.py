@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from sam2.devices import upload
+
 _BASE = 10_000.0
 
 
@@ -30,7 +32,7 @@ def sine_map(channels: int, size: int) -> Tensor:
 def sine_distance(distance: Tensor, channels: int) -> Tensor:
     """Code of each distance: (...) -> (..., channels), all sines first, then all cosines."""
     # The published weights expect each period twice in a row.
-    periods = _periods(channels // 4).repeat_interleave(2).to(distance.device)
+    periods = upload(_periods(channels // 4).repeat_interleave(2), distance.device)
     angle = distance[..., None] / periods
     return torch.cat((angle.sin(), angle.cos()), dim=-1)
 

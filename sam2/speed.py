@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sam2.attention import attend_fast, multiply
 from sam2.config import ModelConfig, model_config
+from sam2.devices import batches_pay, filled
 from sam2.images import normalise
 from sam2.memory import Recollection
 from sam2.model import FrameFeatures, Sam2
@@ -60,14 +61,14 @@ def measure(model: Sam2, videos: int, objects: int, max_batch: int, rounds: int 
         torch.cuda.reset_peak_memory_stats(device)
     seconds = _seconds(step, device, rounds)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    batch = 1 if device.type == "cpu" else min(max_batch, steps)
-    batches = -(-steps // batch)
+    most = min(max_batch, steps) if batches_pay(device) else 1
+    places = sum(len(filled(range(i, min(i + most, steps)))) for i in range(0, steps, most))
     return Speed(
         videos=videos,
         objects=objects,
         seconds=seconds,
-        stage_ms=_stages(model, pixels, features, read, batch, rounds),
-        occupancy=steps / (batches * batch),
+        stage_ms=_stages(model, pixels, features, read, len(filled(range(most))), rounds),
+        occupancy=steps / places,
         tflops=step_flops(model.config.name, videos, objects) / seconds / 1e12,
         peak_gib=peak / 2**30,
     )
