@@ -126,14 +126,14 @@ class Shift:
         events = self.engine.step()
         self._spent_s += time.perf_counter() - started
         object_frames = sum(len(e.found) for e in events if isinstance(e, FrameResult))
+        if object_frames:
+            share, self._spent_s = self._spent_s / object_frames, 0.0
         for event in events:
             footage = self._tracking[event.video]
             if isinstance(event, TaskEnd):
                 self._end(footage, event)
             else:
-                self._record(footage, event, self._spent_s / object_frames)
-        if object_frames:
-            self._spent_s = 0.0
+                self._record(footage, event, share)
 
     def _record(self, footage: Footage, result: FrameResult, gpu_s: float) -> None:
         """Codes the masks of a frame, and now and then saves where their tasks stand."""
@@ -150,10 +150,15 @@ class Shift:
         self.report(len(result.found))
 
     def _code(self, work: Callable[[], None]) -> None:
-        """Does this in the coding thread; waits for it where it is too far behind."""
+        """Does this in the coding thread; waits for it where it is too far behind.
+
+        That is time of the engine too: on a GPU it runs ahead, and the coder waits for what it finds.
+        """
+        started = time.perf_counter()
         self._coding.append(self._coder.submit(work))
         while self._coding and (self._coding[0].done() or len(self._coding) > _MOST_UNCODED):
             self._coding.popleft().result()
+        self._spent_s += time.perf_counter() - started
 
     def _end(self, footage: Footage, end: TaskEnd) -> None:
         if isinstance(end.error, MissingFrameError):

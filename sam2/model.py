@@ -133,9 +133,9 @@ class Sam2(nn.Module):
         pointers, pointer_pos = self._pointer_tokens(memories, pointer_span)
         return self.memory_attention(  # type: ignore[no-any-return]
             self.look(features).looked,
-            memory=torch.cat((maps, pointers), dim=1),
-            memory_pos=torch.cat((map_pos, pointer_pos), dim=1),
-            maps=len(memories[0].maps),
+            torch.cat((maps, pointers), dim=1),
+            torch.cat((map_pos, pointer_pos), dim=1),
+            self.memory_attention.rotary(len(memories[0].maps), pointers.shape[1]),
         )
 
     def _map_tokens(self, memories: Sequence[Recollection]) -> tuple[Tensor, Tensor]:
