@@ -152,7 +152,7 @@ class Shift:
     def _code(self, work: Callable[[], None]) -> None:
         """Does this in the coding thread; waits for it where it is too far behind.
 
-        That is time of the engine too: on a GPU it runs ahead, and the coder waits for what it finds.
+        That is the engine's time too: on a GPU it runs ahead, and what it finds is waited for here.
         """
         started = time.perf_counter()
         self._coding.append(self._coder.submit(work))
