@@ -167,24 +167,28 @@ def walk(model: Sam2, videos: int, objects: int, frames: int) -> Walked:
 
 
 def coded(engine: Engine) -> Iterator[int]:
-    """Runs an engine as the pipeline does, which codes masks in a thread; objects, by frame."""
-    coding: deque[Future[int]] = deque()
+    """Runs an engine as the pipeline does, which codes masks in a thread; objects found, by frame.
+
+    It is through when all are coded.
+    """
+    coding: deque[Future[None]] = deque()
     with ThreadPoolExecutor(1) as coder:
         while engine.busy or coding:
             for event in engine.step() if engine.busy else ():
                 if isinstance(event, FrameResult):
                     coding.append(coder.submit(take_off, event))
+                    yield len(event.found)
                 elif event.error:
                     raise event.error
             while len(coding) > (_MOST_UNCODED if engine.busy else 0):
-                yield coding.popleft().result()
+                coding.popleft().result()
 
 
 @torch.inference_mode()
-def take_off(result: FrameResult) -> int:
-    """Brings the masks of a frame to the host, as runs; how many they are."""
+def take_off(result: FrameResult) -> None:
+    """Brings the masks of a frame to the host, as runs."""
     logits = torch.stack([mask.mask for mask in result.found.values()])
-    return len(mask_runs(upscale(logits, _SIZE) > 0))
+    mask_runs(upscale(logits, _SIZE) > 0)
 
 
 def show(title: str, steps: Sequence[Speed], walks: Sequence[Walked], rate: float) -> None:
