@@ -50,11 +50,12 @@ def sam2(asked: dict, places: list[list[int]]) -> Track:
     """The published package or ours, through the face that both have."""
     from sam2.build_sam import build_sam2_video_predictor
 
-    overrides = {} if asked["device"] == "cpu" else {"vos_optimized": asked["compiled"]}
+    ours = asked["precision"] in ("float32", "bfloat16")  # compiled by set_precision
+    overrides = {"vos_optimized": True} if asked["compiled"] and not ours else {}
     predictor = build_sam2_video_predictor(
         asked["config"], asked["checkpoint"], device=asked["device"], **overrides
     )
-    if asked["precision"] in ("float32", "bfloat16"):
+    if ours:
         from sam2.precision import set_precision
 
         set_precision(predictor, asked["precision"])

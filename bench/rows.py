@@ -22,7 +22,7 @@ from rich.table import Table
 from bench.machine import machine
 from bench.memory import write_clip
 from pipeline.clip import one_video
-from pipeline.masklet_writer import MaskletWriter
+from pipeline.masklet_writer import MaskletWriter, record
 from pipeline.plan import make_plan
 from pipeline.segmenter import Segmenter
 from pipeline.video import Video
@@ -74,7 +74,7 @@ def code(size: int, frames: int) -> None:
     nothing = torch.zeros(())
     writer = MaskletWriter()
     for frame in range(frames):
-        writer.add(frame, FrameMask(disc, nothing, nothing, nothing), (480, 854))
+        record(frame, [(writer, FrameMask(disc, nothing, nothing, nothing))], (480, 854))
 
 
 def timed(run: Callable[[], object], frames: int) -> dict[str, float]:

@@ -1,14 +1,17 @@
 """Speed beside the published package and Hugging Face's port, in one run.
 
-python -m bench.speed VIDEO --peer /path/to/other/python [--objects 8] [--videos 8] [--threads 1]
+python -m bench.speed --peer /path/to/other/python [--video FILE] [--objects 8] [--videos 8]
+python -m bench.speed --peer /path/to/other/python --device cuda --model sam2.1-base-plus
 
 The contenders run side by side, each in a process of its own, and take turns: each tracks the same
 frame before anyone goes on to the next, so whatever disturbs the machine disturbs all of them.
 Every object is prompted on seven frames, and the frames that are timed lie so far apart that each
 reads exactly these seven memories. `--peer` is the Python of an environment with the published
 `sam2`, and with `transformers` for --transformers; without it only our own precisions run.
-`--peer-path` is put on the published package's path, for what its environment lacks. Weights are
-random. On a machine with other work to do take one thread and look at the ratio by CPU time.
+`--peer-path` is put on the published package's path, for what its environment lacks. On a GPU the
+published package runs as its makers advise: compiled, in float32 and under bfloat16 autocast.
+Without `--video`, which takes PyAV to read, frames are drawn. Weights are random. On a machine with
+other work to do take one thread and look at the ratio by CPU time.
 """
 
 import json
@@ -16,16 +19,18 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from statistics import median
 from typing import Annotated
 
-import av
+import numpy as np
 import rich
 import torch
 import typer
+from PIL import Image
 from rich.table import Table
 
 from bench.machine import machine
@@ -36,6 +41,7 @@ from sam2.model import Sam2
 _RESULTS = Path(__file__).parent / "results"
 _PROMPTS = 7
 _REACH = 7  # frames further apart than this do not read each other's memory
+_WARM = 3  # rounds that do not count: the first ones compile, and CUDA graphs are captured later
 
 Took = dict[str, float]  # cpu and wall, in seconds
 
@@ -94,7 +100,7 @@ class Contender:
 
 
 def main(
-    video: Path,
+    video: Annotated[Path | None, typer.Option(help="Frames from a file, not drawn.")] = None,
     peer: Annotated[str, typer.Option(help="A Python that has the published sam2.")] = "",
     peer_path: str = "",
     transformers: bool = False,
@@ -109,12 +115,16 @@ def main(
     entrants = []
     if peer:
         entrants.append(Entrant("published float32", peer, "sam2", "plain", peer_path))
+    if peer and device != "cpu":
+        entrants.append(Entrant("published bfloat16", peer, "sam2", "autocast", peer_path))
     if peer and transformers and videos == 1:
         entrants.append(Entrant("transformers float32", peer, "transformers", "plain"))
+    root = str(Path(__file__).parents[1])
     for precision in ("float32", "bfloat16"):
-        entrants.append(Entrant(f"masklet {precision}", sys.executable, "sam2", precision))
+        entrants.append(Entrant(f"masklet {precision}", sys.executable, "sam2", precision, root))
+    warm = 1 if device == "cpu" else _WARM
     with tempfile.TemporaryDirectory() as folder:
-        write_frames(video, Path(folder) / "frames", _PROMPTS + (rounds + 1) * _REACH + 1)
+        write_frames(video, Path(folder) / "frames", _PROMPTS + (rounds + warm) * _REACH + 1)
         checkpoint = write_weights(model, Path(folder) / "weights.pt")
         common = {
             "folder": folder,
@@ -128,9 +138,10 @@ def main(
             "threads": threads,
             "compiled": device == "cuda",
         }
-        rows = compete(entrants, common, rounds)
+        rows = compete(entrants, common, rounds, warm)
     show(rows, videos * objects)
-    name = f"speed-{model}-{videos}x{objects}.json"
+    where = "" if device == "cpu" else f"-{device}"
+    name = f"speed-{model}-{videos}x{objects}{where}.json"
     result = {
         "model": model,
         "videos": videos,
@@ -143,18 +154,18 @@ def main(
 
 
 def compete(
-    entrants: Sequence[Entrant], common: dict[str, object], rounds: int
+    entrants: Sequence[Entrant], common: dict[str, object], rounds: int, warm: int
 ) -> dict[str, list[Took]]:
-    """What each took for each frame; the first round warms up and does not count."""
+    """What each took for each frame; the first `warm` rounds do not count."""
     entered = []
     try:
         for entrant in entrants:
             entered.append(Contender(entrant, common))
             entered[-1].wait()
-        for turn in range(rounds + 1):
+        for turn in range(rounds + warm):
             for contender in entered:
                 contender.took.append(contender.track(_PROMPTS + (turn + 1) * _REACH))
-        return {c.entrant.name: c.took[1:] for c in entered}
+        return {c.entrant.name: c.took[warm:] for c in entered}
     finally:
         for contender in entered:
             contender.end()
@@ -175,14 +186,30 @@ def show(rows: dict[str, list[Took]], objects: int) -> None:
     rich.print(table)
 
 
-def write_frames(video: Path, folder: Path, count: int) -> None:
+def write_frames(video: Path | None, folder: Path, count: int) -> None:
     """The first frames of a video as pictures, which all contenders can read."""
     folder.mkdir()
+    pictures = from_file(video) if video else drawn()
+    for number, picture in enumerate(islice(pictures, count)):
+        picture.save(folder / f"{number:05d}.jpg", quality=95)
+
+
+def from_file(video: Path) -> Iterator[Image.Image]:
+    """The frames of a video file."""
+    import av  # not on every machine with a GPU
+
     with av.open(video) as container:
-        for number, frame in enumerate(container.decode(video=0)):
-            if number == count:
-                return
-            frame.to_image().save(folder / f"{number:05d}.jpg", quality=95)
+        for frame in container.decode(video=0):
+            yield frame.to_image()
+
+
+def drawn() -> Iterator[Image.Image]:
+    """A disc that goes round and round over noise, 960x540."""
+    y, x = np.mgrid[:540, :960]
+    noise = np.random.default_rng(0).integers(60, 120, (540, 960, 3), dtype=np.uint8)
+    for t in count():
+        inside = np.hypot(y - 270 - 120 * np.sin(t / 12), x - 480 - 200 * np.cos(t / 12)) < 60
+        yield Image.fromarray(np.where(inside[..., None], np.uint8(220), noise))
 
 
 def write_weights(model: str, path: Path) -> Path:

@@ -42,7 +42,7 @@ def bench(
         sam2 = load_model(model, device=device, precision=cast(Precision, precision))
     rates = device_rates(sam2, rounds)
     table = Table("videos x objects", "object-frames/s", *(f"{s}, ms" for s in _STAGES))
-    for heading in ("batches full", "TFLOP/s", "of matmul rate", "GiB"):
+    for heading in ("batches full", "TFLOP/s", "of matmul rate", "GiB", "growth, MiB"):
         table.add_column(heading)
     rows = []
     for count in videos or (1,):
@@ -70,6 +70,7 @@ def _shown(speed: Speed, rate: float) -> list[str]:
         f"{speed.tflops:.3f}",
         f"{speed.tflops / rate:.0%}",
         f"{speed.peak_gib:.1f}",
+        f"{speed.growth_mib:.1f}",
     ]
 
 

@@ -1,15 +1,18 @@
 """Gathers what is found of one object, as run-length codes, until its row is complete."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pycocotools.mask as coco
 import torch
 from numpy.typing import NDArray
 
 from pipeline.masklets import Masklet
+from pipeline.rle import MaskCode, encode_masks
 from sam2.session import upscale
 from sam2.tracking import FrameMask
+
+_PIXELS = 2**26  # of the masks that are scaled up together: 256 MiB of logits
 
 
 @dataclass(slots=True)
@@ -23,17 +26,14 @@ class MaskletWriter:
     area: list[int] = field(default_factory=list)
     bbox: list[list[float]] = field(default_factory=list)
 
-    @torch.inference_mode()
-    def add(self, frame: int, found: FrameMask, frame_size: tuple[int, int]) -> None:
-        """Records one frame; the mask is scaled to the video's (height, width) and coded here."""
-        mask = (upscale(found.mask[None], frame_size)[0] > 0).cpu().numpy()
-        code = coco.encode(np.asfortranarray(mask, dtype=np.uint8))
+    def add(self, frame: int, code: MaskCode, score: float, object_score: float) -> None:
+        """Records one frame."""
         self.frame_index.append(frame)
-        self.counts.append(code["counts"].decode("ascii"))
-        self.score.append(float(found.iou))
-        self.object_score.append(float(found.score.sigmoid()))
-        self.area.append(int(coco.area(code)))
-        self.bbox.append([float(value) for value in coco.toBbox(code)])
+        self.counts.append(code.counts)
+        self.score.append(score)
+        self.object_score.append(object_score)
+        self.area.append(code.area)
+        self.bbox.append(code.bbox)
 
     def complete(self, row: Masklet, timestamps: NDArray[np.float64]) -> Masklet:
         """The row with what was gathered, in the order of the frames."""
@@ -48,3 +48,23 @@ class MaskletWriter:
             area=[self.area[i] for i in order],
             bbox=[self.bbox[i] for i in order],
         )
+
+
+@torch.inference_mode()
+def record(
+    frame: int, found: Sequence[tuple[MaskletWriter, FrameMask]], frame_size: tuple[int, int]
+) -> None:
+    """Records the objects found on a frame; their masks are scaled to (height, width) and coded."""
+    masks = [mask for _, mask in found]
+    codes: list[MaskCode] = []
+    for logits in torch.split(torch.stack([m.mask for m in masks]), _at_once(frame_size)):
+        codes += encode_masks(upscale(logits, frame_size) > 0)
+    scores = torch.stack([torch.stack((m.iou, m.score)) for m in masks]).cpu()
+    for (writer, _), code, (iou, score) in zip(found, codes, scores, strict=True):
+        # One by one: many at a time the last bit would depend on how many.
+        writer.add(frame, code, float(iou), float(score.sigmoid()))
+
+
+def _at_once(frame_size: tuple[int, int]) -> int:
+    """Masks of this size that are scaled up together."""
+    return max(_PIXELS // (frame_size[0] * frame_size[1]), 1)

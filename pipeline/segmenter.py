@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import Self
 
 from pipeline.footage import Banks, Footage, Unfinished
+from pipeline.masklet_writer import record
 from pipeline.masklets import Masklet
 from pipeline.placement import TaskError
 from pipeline.plan import Task
@@ -24,7 +25,7 @@ from sam2.walk import FrameResult
 
 Report = Callable[[int], None]
 
-_MOST_UNCODED = 64  # frames whose masks wait to be coded
+_MOST_UNCODED = 16  # frames whose masks wait to be coded
 
 
 class Segmenter:
@@ -125,21 +126,21 @@ class Shift:
         events = self.engine.step()
         self._spent_s += time.perf_counter() - started
         object_frames = sum(len(e.found) for e in events if isinstance(e, FrameResult))
+        if object_frames:
+            share, self._spent_s = self._spent_s / object_frames, 0.0
         for event in events:
             footage = self._tracking[event.video]
             if isinstance(event, TaskEnd):
                 self._end(footage, event)
             else:
-                self._record(footage, event, self._spent_s / object_frames)
-        if object_frames:
-            self._spent_s = 0.0
+                self._record(footage, event, share)
 
     def _record(self, footage: Footage, result: FrameResult, gpu_s: float) -> None:
         """Codes the masks of a frame, and now and then saves where their tasks stand."""
-        for key, mask in result.found.items():
+        for key in result.found:
             footage.gpu_s[key] += gpu_s
-            writer = footage.found[key]
-            self._code(partial(writer.add, result.frame, mask, result.video.frame_size))
+        found = [(footage.found[key], mask) for key, mask in result.found.items()]
+        self._code(partial(record, result.frame, found, result.video.frame_size))
         banks = self.segmenter.banks
         if banks and footage.is_due(banks.every_s):
             footage.saved_at = time.monotonic()
@@ -149,10 +150,15 @@ class Shift:
         self.report(len(result.found))
 
     def _code(self, work: Callable[[], None]) -> None:
-        """Does this in the coding thread; waits for it where it is too far behind."""
+        """Does this in the coding thread; waits for it where it is too far behind.
+
+        That is the engine's time too: on a GPU it runs ahead, and what it finds is waited for here.
+        """
+        started = time.perf_counter()
         self._coding.append(self._coder.submit(work))
         while self._coding and (self._coding[0].done() or len(self._coding) > _MOST_UNCODED):
             self._coding.popleft().result()
+        self._spent_s += time.perf_counter() - started
 
     def _end(self, footage: Footage, end: TaskEnd) -> None:
         if isinstance(end.error, MissingFrameError):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
 
 # Queries (B, H, N, D), keys (B, H, M, D) and values (B, H, M, E) -> (B, H, N, E).
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -22,6 +23,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def attend_fast(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """The same to rounding; values may be narrower than keys."""
     if q.device.type != "cpu":
+        if q.dtype == torch.bfloat16 and v.shape[-1] < k.shape[-1]:
+            return attend_narrow(q, k, v)
         return F.scaled_dot_product_attention(q, k, v)
     if q.shape[2] <= _WINDOW and q.shape[-1] == v.shape[-1]:
         return _in_windows(q, k, v)
@@ -30,6 +33,14 @@ def attend_fast(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         for head in zip(*(x.flatten(0, 1).unbind() for x in (q, k, v)), strict=True)
     ]
     return torch.stack(heads).view(*q.shape[:3], -1)
+
+
+def attend_narrow(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The same for values narrower than keys, as one kernel wherever this is compiled.
+
+    torch's own fast kernels take none or lose by it: docs/decisions/narrow-values-need-a-kernel.md.
+    """
+    return flex_attention(q, k, v)
 
 
 def _in_windows(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

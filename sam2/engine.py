@@ -16,10 +16,11 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from sam2.devices import batches_pay
 from sam2.images import normalise
 from sam2.model import FrameFeatures, Sam2
 from sam2.prompts import MaskPrompt, Prompt
-from sam2.reader import Clip, End, Leg
+from sam2.reader import Clip, End, Leg, Picture
 from sam2.scheduler import Encode, Follow, ObjectFrame, Scheduler
 from sam2.task import TrackTask, VideoTask
 from sam2.tracking import FrameMask, Step, answer_mask, answer_points, memorize_prompted, track
@@ -78,7 +79,7 @@ class Engine:
         """
         self.model = model
         if encode_batch is None:
-            encode_batch = 1 if model.device.type == "cpu" else 4
+            encode_batch = 4 if batches_pay(model.device) else 1
         self.scheduler = Scheduler(max_batch, encode_batch, slots, bank_bytes)
         self._walks: dict[int, Walk] = {}
         self._numbers = count()
@@ -242,9 +243,9 @@ class Engine:
         return self._out_of_memory(number for number, ahead in frames if not ahead.ready)
 
     def _features(self, frames: Sequence[tuple[int, Ahead]]) -> list[FrameFeatures]:
-        pictures = [torch.from_numpy(ahead.picture.pixels) for _, ahead in frames]
-        images = torch.stack(pictures).to(self.model.device).permute(0, 3, 1, 2)
-        return self.model.encode(normalise(images.contiguous())).split()  # NCHW, as in a session
+        images = _on_device([ahead.picture for _, ahead in frames], self.model.device)
+        images = images.permute(0, 3, 1, 2).contiguous()  # NCHW, as in a session
+        return self.model.look(self.model.encode(normalise(images))).split()
 
     def _follow(self, batch: Sequence[ObjectFrame]) -> list[FrameResult | TaskEnd]:
         """Follows objects to their frames and commits what they remember of them."""
@@ -266,8 +267,6 @@ class Engine:
     def _track(self, batch: Sequence[ObjectFrame]) -> list[tuple[FrameMask, Tensor]]:
         walks = {one.walk: self._walks[one.walk] for one in batch}
         rows = {number: row for row, number in enumerate(walks)}
-        for walk in walks.values():  # kept, for the objects of a frame may make several batches
-            walk.features = self.model.look(walk.features)
         features = FrameFeatures.join([walk.features for walk in walks.values()])
         steps = [
             Step(rows[one.walk], walk.recalled[one.track], walk.pointer_span)
@@ -278,6 +277,18 @@ class Engine:
 
     def _out_of_memory(self, walks: Iterable[int]) -> list[TaskEnd]:
         return self._end_all(walks, DeviceMemoryError(self.model.device))
+
+
+def _on_device(pictures: Sequence[Picture], device: torch.device) -> Tensor:
+    """Pictures as one batch (N, S, S, 3) uint8 on the device.
+
+    They are gathered in memory from which a GPU copies by itself while the host goes on.
+    """
+    pixels = [torch.from_numpy(picture.pixels) for picture in pictures]
+    shape = (len(pixels), *pixels[0].shape)
+    gathered = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    torch.stack(pixels, out=gathered)
+    return gathered.to(device, non_blocking=True)
 
 
 def _within_memory(

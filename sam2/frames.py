@@ -9,7 +9,7 @@ from functools import partial
 from io import BytesIO
 from os import PathLike, fspath
 from pathlib import Path, PurePath
-from typing import IO, Protocol, TypeAlias, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,9 @@ from torch import Tensor
 
 from sam2.images import from_video_picture
 from sam2.session import EndOfVideoError
-from sam2.video_file import VideoFile
+
+if TYPE_CHECKING:
+    from sam2.video_file import VideoFile
 
 Picture: TypeAlias = npt.NDArray[np.uint8] | Image.Image  # RGB, (H, W, 3)
 VideoSource: TypeAlias = (
@@ -80,7 +82,7 @@ class PictureFrames:
 class FileFrames:
     """Frames from a video file."""
 
-    def __init__(self, file: VideoFile, ready: Ready) -> None:
+    def __init__(self, file: "VideoFile", ready: Ready) -> None:
         self.file = file
         self.ready = ready
         self.frame_size = file.frame_size
@@ -179,13 +181,19 @@ def _open_frames(
     if isinstance(source, np.ndarray | Sequence):
         return _of_pictures(cast("Sequence[Picture]", source), size, ready)
     if hasattr(source, "read"):
-        return FileFrames(VideoFile(cast("IO[bytes]", source), size), ready)
+        return _of_file(cast("IO[bytes]", source), size, ready)
     if isinstance(source, Iterator):
         return StreamFrames(source, size, ready)
     raise NotImplementedError(
         f"A video cannot be read from {type(source).__name__}: pass a folder of JPEG files, a "
         "video file, an array (N, H, W, 3), a list of pictures, or an iterator of them."
     )
+
+
+def _of_file(source: Path | IO[bytes], size: int, ready: Ready) -> FileFrames:
+    from sam2.video_file import VideoFile  # only for video files: pictures need no PyAV
+
+    return FileFrames(VideoFile(source, size), ready)
 
 
 def _of_pictures(pictures: Sequence[Picture], size: int, ready: Ready) -> PictureFrames:
@@ -202,7 +210,7 @@ def _open_local(path: Path, size: int, ready: Ready) -> PictureFrames | FileFram
         return PictureFrames(openers, [*map(str, files)], size, ready)
     if not path.is_file():
         raise NoVideoError(f"{path}: there is no such folder or video file.")
-    return FileFrames(VideoFile(path, size), ready)
+    return _of_file(path, size, ready)
 
 
 def _open_remote(uri: str, size: int, ready: Ready) -> PictureFrames | FileFrames:
@@ -210,7 +218,7 @@ def _open_remote(uri: str, size: int, ready: Ready) -> PictureFrames | FileFrame
 
     storage, path = url_to_fs(uri)
     if storage.isfile(path):
-        return FileFrames(VideoFile(storage.open(path, "rb"), size), ready)
+        return _of_file(storage.open(path, "rb"), size, ready)
     if not storage.isdir(path):
         raise NoVideoError(f"{uri}: there is no such folder or video file.")
     files = _in_order([PurePath(p) for p in storage.ls(path, detail=False)], uri)

@@ -5,6 +5,8 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from sam2.devices import upload
+
 Colour = tuple[float, float, float]  # red, green, blue
 
 MEAN: Colour = (0.485, 0.456, 0.406)
@@ -15,8 +17,9 @@ def normalise(images: Tensor, mean: Colour = MEAN, deviation: Colour = STD) -> T
     """RGB (N, 3, S, S), uint8 or float in 0..1 -> float32 of about zero mean and unit deviation."""
     if images.dtype == torch.uint8:
         images = images.to(torch.float32) / 255
-    middle = torch.tensor(mean, device=images.device).view(3, 1, 1)
-    spread = torch.tensor(deviation, device=images.device).view(3, 1, 1)
+    middle, spread = (
+        upload(torch.tensor(colour), images.device).view(3, 1, 1) for colour in (mean, deviation)
+    )
     return (images - middle) / spread
 
 

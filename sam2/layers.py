@@ -68,18 +68,6 @@ class MLP(nn.Module):
         return last(x)  # type: ignore[no-any-return]
 
 
-def alone(x: Tensor) -> tuple[Tensor, ...]:
-    """What of a batch (B, ...) is computed together: on a CPU, one at a time.
-
-    A CPU sums in an order that depends on the shape, so on the size of the batch. This gives a
-    frame and an object the same numbers alone and in a batch, and is no slower. Training has no
-    use for that.
-    """
-    if x.device.type != "cpu" or torch.is_grad_enabled():
-        return (x,)
-    return torch.split(x, 1)
-
-
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """Heads that lie side by side: (B, N, heads * D) -> (B, heads, N, D)."""
     return x.view(*x.shape[:-1], heads, -1).transpose(1, 2)

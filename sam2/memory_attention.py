@@ -14,7 +14,7 @@ from sam2.position import rotary_turns, rotate
 
 
 class Rotary(nn.Module):
-    """Turns queries and keys by the place of their cell, so that attention sees offsets."""
+    """How queries and keys turn by the place of their cell, so that attention sees offsets."""
 
     turns: Tensor
 
@@ -22,11 +22,13 @@ class Rotary(nn.Module):
         super().__init__()
         self.register_buffer("turns", rotary_turns(channels, grid), persistent=False)
 
-    def forward(self, x: Tensor, maps: int = 1) -> Tensor:
-        """Turns the first `maps` maps' worth of tokens of (B, N, C); the rest has no place."""
+    def forward(self, maps: int, rest: int) -> Tensor:
+        """The turns of `maps` maps, and of `rest` tokens that have no place and stay as they are:
+        (maps*h*w + rest, C/2, 2).
+        """
         turns = self.turns.repeat(maps, 1, 1)
-        placed, rest = x[:, : len(turns)], x[:, len(turns) :]
-        return torch.cat((rotate(placed, turns), rest), dim=1)
+        still = torch.stack((torch.ones_like(turns[0, :, 0]), torch.zeros_like(turns[0, :, 0])), -1)
+        return torch.cat((turns, still.expand(rest, -1, -1)))
 
 
 class RotaryAttention(nn.Module):
@@ -41,9 +43,9 @@ class RotaryAttention(nn.Module):
         self.v_proj = Linear(memory_channels, channels)
         self.out_proj = Linear(channels, channels)
 
-    def forward(self, q: Tensor, k: Tensor, v: Tensor, rotary: Rotary, maps: int = 1) -> Tensor:
-        """(B, hw, C), (B, N, C'), (B, N, C') -> (B, hw, C); `maps` maps of k are turned."""
-        q, k = rotary(self.q_proj(q)), rotary(self.k_proj(k), maps)
+    def forward(self, q: Tensor, k: Tensor, v: Tensor, turns_q: Tensor, turns_k: Tensor) -> Tensor:
+        """(B, hw, C), (B, N, C'), (B, N, C'), (hw, C/2, 2), (N, C/2, 2) -> (B, hw, C)."""
+        q, k = rotate(self.q_proj(q), turns_q), rotate(self.k_proj(k), turns_k)
         v = self.v_proj(v).to(q.dtype)
         x = self.attend(q[:, None], k[:, None], v[:, None])[:, 0]
         return self.out_proj(x)  # type: ignore[no-any-return]
@@ -74,17 +76,17 @@ class MemoryAttentionLayer(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.norm3 = nn.LayerNorm(channels)
 
-    def look(self, x: Tensor, rotary: Rotary) -> Tensor:
+    def look(self, x: Tensor, turns: Tensor) -> Tensor:
         """The frame's cells see each other: (B, hw, C) -> (B, hw, C)."""
         y = self.norm1(x)
-        return x + self.self_attn(y, y, y, rotary)  # type: ignore[no-any-return]
+        return x + self.self_attn(y, y, y, turns, turns)  # type: ignore[no-any-return]
 
     def read(
-        self, x: Tensor, memory: Tensor, memory_pos: Tensor, rotary: Rotary, maps: int
+        self, x: Tensor, turns: Tensor, memory: Tensor, memory_pos: Tensor, memory_turns: Tensor
     ) -> Tensor:
         """(B, hw, C) reads memory (B, N, M) with its positions -> (B, hw, C)."""
         y = self.norm2(x)
-        x = x + self.cross_attn_image(y, memory + memory_pos, memory, rotary, maps)
+        x = x + self.cross_attn_image(y, memory + memory_pos, memory, turns, memory_turns)
         y = F.relu(self.linear1(self.norm3(x)))
         return x + self.linear2(y)  # type: ignore[no-any-return]
 
@@ -103,18 +105,20 @@ class MemoryAttention(nn.Module):
     def look(self, image: Tensor, image_pos: Tensor) -> Tensor:
         """What a frame sees of itself before it reads any memory: (B, hw, C) -> (B, hw, C)."""
         x = image + 0.1 * image_pos  # the share of position the published weights expect
-        return self._stack[0].look(x, self.rotary)
+        return self._stack[0].look(x, self.rotary.turns)
 
-    def forward(self, looked: Tensor, memory: Tensor, memory_pos: Tensor, maps: int) -> Tensor:
+    def forward(
+        self, looked: Tensor, memory: Tensor, memory_pos: Tensor, memory_turns: Tensor
+    ) -> Tensor:
         """What `look` saw (B, hw, C) reads memory tokens (B, N, M) -> (B, hw, C).
 
-        The memory starts with `maps` whole maps of h*w tokens; what follows are pointer tokens,
-        which have no place in the picture.
+        The tokens come with their positions (B, N, M) and with how they turn (N, C/2, 2).
         """
+        turns = self.rotary.turns
         first, *rest = self._stack
-        x = first.read(looked, memory, memory_pos, self.rotary, maps)
+        x = first.read(looked, turns, memory, memory_pos, memory_turns)
         for layer in rest:
-            x = layer.read(layer.look(x, self.rotary), memory, memory_pos, self.rotary, maps)
+            x = layer.read(layer.look(x, turns), turns, memory, memory_pos, memory_turns)
         return self.norm(x)  # type: ignore[no-any-return]
 
     @property

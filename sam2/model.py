@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam2.config import ModelConfig
+from sam2.devices import together, upload
 from sam2.image_encoder import ImageEncoder
-from sam2.layers import MLP, Linear, alone, as_map, as_tokens
+from sam2.layers import MLP, Linear, as_map, as_tokens
 from sam2.mask_decoder import Decoded, MaskDecoder
 from sam2.memory import Recollection
 from sam2.memory_attention import MemoryAttention
@@ -35,13 +36,13 @@ class FrameFeatures:
         """The features of these frames, in this order; a frame may be named more than once."""
         if list(rows) == list(range(len(self.image))):
             return self
-        # A slice copies nothing.
-        index = slice(rows[0], rows[0] + 1) if len(rows) == 1 else list(rows)
-        return FrameFeatures(*(m[index] for m in self._maps))
+        if len(rows) == 1:  # a slice copies nothing
+            return self._cut(rows[0], rows[0] + 1)
+        return FrameFeatures.join([self._cut(row, row + 1) for row in rows])
 
     def split(self) -> list["FrameFeatures"]:
         """The features of each frame by itself."""
-        return [FrameFeatures(*(m[i : i + 1] for m in self._maps)) for i in range(len(self.image))]
+        return [self._cut(row, row + 1) for row in range(len(self.image))]
 
     @classmethod
     def join(cls, parts: Sequence["FrameFeatures"]) -> "FrameFeatures":
@@ -49,6 +50,9 @@ class FrameFeatures:
         if len(parts) == 1:
             return parts[0]
         return cls(*(torch.cat(maps) for maps in zip(*(p._maps for p in parts), strict=True)))
+
+    def _cut(self, start: int, stop: int) -> "FrameFeatures":
+        return FrameFeatures(*(m[start:stop] for m in self._maps))
 
     @property
     def _maps(self) -> tuple[Tensor, ...]:
@@ -96,8 +100,9 @@ class Sam2(nn.Module):
 
     def encode(self, images: Tensor) -> FrameFeatures:
         """Normalised frames (N, 3, S, S) -> their features, made once and shared by all objects."""
-        maps = [self._encode(image) for image in alone(images)]
-        return FrameFeatures(*(torch.cat(m).contiguous() for m in zip(*maps, strict=True)))
+        maps = [self._encode(image) for image in together(images)]
+        joined = (torch.cat(m)[: len(images)] for m in zip(*maps, strict=True))
+        return FrameFeatures(*(m.contiguous() for m in joined))
 
     def _encode(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         fine, middle, image = self.image_encoder(images)
@@ -110,9 +115,8 @@ class Sam2(nn.Module):
             return features
         positions = as_tokens(self.image_positions[None])
         look = self.memory_attention.look
-        return replace(
-            features, looked=torch.cat([look(image, positions) for image in alone(features.image)])
-        )
+        looked = torch.cat([look(image, positions) for image in together(features.image)])
+        return replace(features, looked=looked[: len(features.image)])
 
     def without_memory(self, features: FrameFeatures) -> Tensor:
         """The image that an object sees which remembers nothing -> tokens (B, h*w, C)."""
@@ -129,9 +133,9 @@ class Sam2(nn.Module):
         pointers, pointer_pos = self._pointer_tokens(memories, pointer_span)
         return self.memory_attention(  # type: ignore[no-any-return]
             self.look(features).looked,
-            memory=torch.cat((maps, pointers), dim=1),
-            memory_pos=torch.cat((map_pos, pointer_pos), dim=1),
-            maps=len(memories[0].maps),
+            torch.cat((maps, pointers), dim=1),
+            torch.cat((map_pos, pointer_pos), dim=1),
+            self.memory_attention.rotary(len(memories[0].maps), pointers.shape[1]),
         )
 
     def _map_tokens(self, memories: Sequence[Recollection]) -> tuple[Tensor, Tensor]:
@@ -139,8 +143,8 @@ class Sam2(nn.Module):
         maps = torch.stack([torch.stack(m.maps) for m in memories])  # (B, maps, M, h, w)
         maps = maps.to(self.maskmem_tpos_enc.dtype).flatten(3).transpose(2, 3)  # (B, maps, h*w, M)
         # The rows of the table tell ages 1, 2, ...; the last row is that of prompted frames.
-        rows = torch.tensor([[age - 1 for age in m.ages] for m in memories], device=self.device)
-        ages = self.maskmem_tpos_enc[rows].squeeze(2)  # (B, maps, 1, M)
+        rows = torch.tensor([[age - 1 for age in m.ages] for m in memories])
+        ages = self.maskmem_tpos_enc[upload(rows, self.device)].squeeze(2)  # (B, maps, 1, M)
         positions = ages + as_tokens(self.memory_positions[None])
         return maps.flatten(1, 2), positions.flatten(1, 2)
 
@@ -156,7 +160,7 @@ class Sam2(nn.Module):
         tokens = pointers.view(len(memories), -1, width)  # consecutive slices of each pointer
         if not self.config.pointer_positions:
             return tokens, torch.zeros_like(tokens)
-        distances = torch.tensor([m.distances for m in memories], device=self.device)
+        distances = upload(torch.tensor([m.distances for m in memories]), self.device)
         code = sine_distance(distances / max(pointer_span - 1, 1), channels)
         positions = self.obj_ptr_tpos_proj(code.to(tokens.dtype))  # (B, pointers, M)
         return tokens, positions.repeat_interleave(channels // width, dim=1)

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from sam2.devices import upload
+
 _BASE = 10_000.0
 
 
@@ -30,7 +32,7 @@ def sine_map(channels: int, size: int) -> Tensor:
 def sine_distance(distance: Tensor, channels: int) -> Tensor:
     """Code of each distance: (...) -> (..., channels), all sines first, then all cosines."""
     # The published weights expect each period twice in a row.
-    periods = _periods(channels // 4).repeat_interleave(2).to(distance.device)
+    periods = upload(_periods(channels // 4).repeat_interleave(2), distance.device)
     angle = distance[..., None] / periods
     return torch.cat((angle.sin(), angle.cos()), dim=-1)
 
@@ -51,8 +53,14 @@ def rotary_turns(channels: int, size: int) -> Tensor:
 def rotate(x: Tensor, turns: Tensor) -> Tensor:
     """Turns neighbouring channel pairs: (B, N, D) by (N, D/2, 2) -> (B, N, D).
 
-    A pair is a complex number here, and float32: that product rounds as the published figures do.
+    A pair is a complex number, and float32: that product rounds as the published figures do.
     """
-    pairs = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2))
-    turned = pairs * torch.view_as_complex(turns)
-    return torch.view_as_real(turned).flatten(-2).to(x.dtype)
+    pairs = x.float().reshape(*x.shape[:-1], -1, 2)
+    if torch.compiler.is_compiling():  # the same bits; only plain numbers are joined to one kernel
+        real, imaginary, cosine, sine = *pairs.unbind(-1), *turns.unbind(-1)
+        parts = (real * cosine - imaginary * sine, real * sine + imaginary * cosine)
+        turned = torch.stack(parts, dim=-1)
+    else:
+        product = torch.view_as_complex(pairs) * torch.view_as_complex(turns)
+        turned = torch.view_as_real(product)
+    return turned.flatten(-2).to(x.dtype)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from sam2.attention import attend_fast, multiply
+from sam2.compiled import compile_parts
 from sam2.hiera import Attention
 from sam2.image_encoder import Lateral
 from sam2.layers import Conv2d, ConvTranspose2d, Linear
@@ -23,8 +24,13 @@ def set_precision(model: Sam2, precision: Precision) -> Sam2:
     `exact` does what the published code does, in float32; on a CPU masks are equal to the bit.
     `float32` does the same sums in another order, `bfloat16` rounds what goes into the large ones,
     and `auto` is the faster of these two on the model's device. A prepared model is for inference:
-    its weights are no longer those of a checkpoint.
+    its weights are no longer those of a checkpoint. On a GPU its parts are compiled when they first
+    run, and the last model prepared says for the process whether float32 products may be rounded.
     """
+    if precision == "auto":
+        precision = "bfloat16" if fast_at_bfloat16(model.device) else "float32"
+    if model.device.type == "cuda":
+        _let_products_round(precision == "bfloat16")
     if precision == "exact":
         return model
     join_narrowing(model)
@@ -37,12 +43,20 @@ def set_precision(model: Sam2, precision: Precision) -> Sam2:
     for module in model.modules():
         if isinstance(module, Linear):
             module.multiply = multiply
-    if precision == "bfloat16" or (precision == "auto" and fast_at_bfloat16(model.device)):
+    if precision == "bfloat16":
         for part in _large_parts(model):
             for module in part.modules():
                 if isinstance(module, Linear | Conv2d | ConvTranspose2d):
                     module.to(torch.bfloat16)
+    if model.device.type == "cuda":
+        compile_parts(model)
     return model
+
+
+def _let_products_round(allowed: bool) -> None:
+    """Whether float32 products on GPUs may take TF32, three digits and several times as fast."""
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
 
 
 def fast_at_bfloat16(device: torch.device) -> bool:

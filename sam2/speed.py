@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sam2.attention import attend_fast, multiply
 from sam2.config import ModelConfig, model_config
+from sam2.devices import batches_pay, filled
 from sam2.images import normalise
 from sam2.memory import Recollection
 from sam2.model import FrameFeatures, Sam2
@@ -35,6 +36,7 @@ class Speed:
     occupancy: float  # of the places in the batches
     tflops: float  # what the step computes each second
     peak_gib: float  # of the device's memory; 0 on a CPU
+    growth_mib: float  # of what is held of it, from the first round to the last
 
     @property
     def object_frames_per_second(self) -> float:
@@ -56,20 +58,24 @@ def measure(model: Sam2, videos: int, objects: int, max_batch: int, rounds: int 
         seen = model.encode(normalise(pixels))
         track(model, seen, [Step(row, read) for row in rows], max_batch)
 
+    step()
+    held = held_bytes(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     seconds = _seconds(step, device, rounds)
+    growth = held_bytes(device) - held
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
-    batch = 1 if device.type == "cpu" else min(max_batch, steps)
-    batches = -(-steps // batch)
+    most = min(max_batch, steps) if batches_pay(device) else 1
+    places = sum(len(filled(range(i, min(i + most, steps)))) for i in range(0, steps, most))
     return Speed(
         videos=videos,
         objects=objects,
         seconds=seconds,
-        stage_ms=_stages(model, pixels, features, read, batch, rounds),
-        occupancy=steps / (batches * batch),
+        stage_ms=_stages(model, pixels, features, read, len(filled(range(most))), rounds),
+        occupancy=steps / places,
         tflops=step_flops(model.config.name, videos, objects) / seconds / 1e12,
         peak_gib=peak / 2**30,
+        growth_mib=growth / 2**20,
     )
 
 
@@ -129,19 +135,30 @@ def device_rates(model: Sam2, rounds: int = 5) -> dict[str, float]:
     """TFLOP/s that this device reaches in one large product, and in attention to a full memory."""
     config, device = model.config, model.device
     dtype = next(model.memory_attention.parameters()).dtype
-    x, weight = (torch.randn(4096, 1024, device=device, dtype=dtype) for _ in range(2))
+    width = 8192 if batches_pay(device) else 1024  # enough to reach the rate
+    x, weight = (torch.randn(4096, width, device=device, dtype=dtype) for _ in range(2))
     keys, queries = (config.memory_span + 1) * config.grid**2, config.grid**2
     q, k = (
         torch.randn(1, 1, n, config.channels, device=device, dtype=dtype) for n in (queries, keys)
     )
     v = torch.randn(1, 1, keys, config.memory_channels, device=device, dtype=dtype)
     matmul = _seconds(lambda: multiply(x, weight), device, rounds)
-    attention = _seconds(lambda: attend_fast(q, k, v), device, rounds)
+    # As the model has it: the parts that it is in are compiled on a GPU.
+    read = torch.compile(attend_fast) if device.type == "cuda" else attend_fast
+    attention = _seconds(lambda: read(q, k, v), device, rounds)
     scores = 2 * queries * keys * (config.channels + config.memory_channels)
     return {
-        "matmul": 2 * 4096 * 4096 * 1024 / matmul / 1e12,
+        "matmul": 2 * 4096 * 4096 * width / matmul / 1e12,
         "attention": scores / attention / 1e12,
     }
+
+
+def held_bytes(device: torch.device) -> int:
+    """The memory of a GPU that tensors hold; 0 on a CPU."""
+    if device.type != "cuda":
+        return 0
+    torch.cuda.synchronize(device)
+    return torch.cuda.memory_allocated(device)
 
 
 def _seconds(run: Run, device: torch.device, rounds: int) -> float:

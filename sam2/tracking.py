@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sam2.config import ModelConfig
+from sam2.devices import batches_pay, filled
 from sam2.mask_decoder import Decoded
 from sam2.memory import FrameMemory, Recollection
 from sam2.model import FrameFeatures, Sam2
@@ -60,18 +61,20 @@ def track(
 ) -> list[tuple[FrameMask, Tensor]]:
     """Follows each object to its frame -> its mask and its new memory (M, h, w), in the same order.
 
-    Objects whose memories have the same shape go through the model together; on a CPU, which gains
-    nothing by it, each goes alone and is rounded in the same way whoever else is there.
+    Objects whose memories have the same shape go through the model together, in batches of a few
+    sizes that copies of the last object fill up; on a CPU, which gains nothing by it, each goes
+    alone and is rounded in the same way whoever else is there.
     """
     results: dict[int, tuple[FrameMask, Tensor]] = {}
     features = model.look(features)
-    for batch in _batches(steps, 1 if model.device.type == "cpu" else max_batch):
-        rows = features.rows([steps[i].row for i in batch])
+    for batch in _batches(steps, max_batch if batches_pay(model.device) else 1):
+        full = filled(batch)
+        rows = features.rows([steps[i].row for i in full])
         span = steps[batch[0]].pointer_span
-        image = model.recall(rows, [steps[i].memory for i in batch], span)
+        image = model.recall(rows, [steps[i].memory for i in full], span)
         found = decode_unprompted(model, rows, image)
         memories = model.memorize(rows, found.mask, found.present, prompted=False)
-        results |= zip(batch, zip(found.unbind(), memories.unbind(), strict=True), strict=True)
+        results |= zip(full, zip(found.unbind(), memories.unbind(), strict=True), strict=True)
     return [results[i] for i in range(len(steps))]
 
 

@@ -88,11 +88,6 @@ class Walk:
         assert self._here.features is not None
         return self._here.features
 
-    @features.setter
-    def features(self, features: FrameFeatures) -> None:
-        assert self._here is not None
-        self._here.features = features
-
     def look_ahead(self, most: int) -> int:
         """Takes decoded frames until `most` are ahead; how many of those taken need encoding.
 

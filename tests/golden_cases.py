@@ -23,6 +23,7 @@ from sam2.inference_state import InferenceState
 from sam2.layers import as_map
 from sam2.model import Sam2
 from sam2.modeling.sam2_base import SAM2Base, Settings
+from sam2.precision import Precision, set_precision
 from sam2.prompts import MaskPrompt, PointPrompt
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
@@ -57,14 +58,21 @@ def case_names(shared: Path, kinds: tuple[str, ...] = ("amg", "image", "video"))
     )
 
 
-def run_case(shared: Path, name: str, face: bool = False) -> list[Difference]:
+def run_case(
+    shared: Path,
+    name: str,
+    face: bool = False,
+    device: str = "cpu",
+    precision: Precision = "exact",
+) -> list[Difference]:
     """The differences of all arrays of one case, arrays of several steps taken together.
 
-    With `face` videos go through the published video predictor, which takes as long again.
+    With `face` videos go through the published video predictor, which takes as long again. On other
+    devices than a CPU only videos run, and not through it.
     """
     golden = shared / "golden"
     case = json.loads((golden / "cases" / f"{name}.json").read_text())
-    model = _model(golden, case)
+    model = set_precision(_model(golden, case).to(device), precision)
     differences: dict[str, Difference] = {}
     with np.load(golden / "cases" / f"{name}.npz") as arrays, torch.inference_mode():
         ways = {

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2.attention import attend, attend_fast, multiply
+from sam2.attention import Attend, attend, attend_fast, attend_narrow, multiply
 
 
 @settings(max_examples=20, deadline=None)
@@ -25,6 +25,23 @@ def test_the_fast_form_agrees_with_the_plain_one(
     v = torch.randn(1, heads, keys, 8 if narrow else width, generator=random)
 
     torch.testing.assert_close(attend_fast(q, k, v), attend(q, k, v), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
+@pytest.mark.parametrize("run", [attend_narrow, torch.compile(attend_narrow, backend="aot_eager")])
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_the_form_for_narrow_values_agrees_with_the_plain_one(
+    run: Attend, dtype: torch.dtype, near: float
+) -> None:
+    random = torch.Generator().manual_seed(0)
+    shapes = ((2, 1, 256, 64), (2, 1, 900, 64), (2, 1, 900, 16))
+    q, k, v = (torch.randn(shape, generator=random) for shape in shapes)
+
+    with torch.inference_mode():
+        found = run(q.to(dtype), k.to(dtype), v.to(dtype))
+
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), attend(q, k, v), atol=near, rtol=near)
 
 
 def test_bfloat16_rounds_attention_to_two_digits() -> None:

@@ -98,12 +98,18 @@ def test_turning_keeps_the_kind_of_number() -> None:
     assert rotate(x, rotary_turns(CHANNELS, 8)).dtype == torch.bfloat16
 
 
+def test_turning_compiled_gives_the_same_bits() -> None:
+    x, turns = torch.randn(2, 64, CHANNELS), rotary_turns(CHANNELS, 8)
+
+    assert torch.equal(torch.compile(rotate, backend="eager")(x, turns), rotate(x, turns))
+
+
 def test_each_map_is_turned_as_if_it_lay_over_the_picture_and_pointers_are_not_turned() -> None:
     rotary = Rotary(CHANNELS, grid=4)
     maps, pointers = torch.randn(2, 32, CHANNELS), torch.randn(2, 5, CHANNELS)
 
-    out = rotary(torch.cat((maps, pointers), dim=1), maps=2)
+    out = rotate(torch.cat((maps, pointers), dim=1), rotary(maps=2, rest=5))
 
-    assert torch.equal(out[:, :16], rotary(maps[:, :16]))
-    assert torch.equal(out[:, 16:32], rotary(maps[:, 16:]))
+    assert torch.equal(out[:, :16], rotate(maps[:, :16], rotary.turns))
+    assert torch.equal(out[:, 16:32], rotate(maps[:, 16:], rotary.turns))
     assert torch.equal(out[:, 32:], pointers)

@@ -1,0 +1,48 @@
+"""The parts of a model compiled: once for each size of batch, then never again."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sam2.model import Sam2
+
+_GRAPHS = 64  # of one part, at most; torch would give up at 8
+
+
+def compile_parts(model: Sam2, backend: str = "inductor") -> None:
+    """Has the parts of a model compiled whenever one of them meets a new size of batch.
+
+    How many memory tokens and prompt tokens there are is left open, so that one graph serves memory
+    banks of every length.
+    """
+    torch._dynamo.config.recompile_limit = _GRAPHS
+    compiled = partial(torch.compile, fullgraph=True, dynamic=False, backend=backend)
+    encoder, attention, decoder, memorizer = _parts(model)
+    encoder.forward = compiled(encoder.forward)
+    attention.look = compiled(attention.look)
+    attention.forward = _any_length(compiled(attention.forward), {1: 1, 2: 1, 3: 0})
+    decoder.forward = _any_length(compiled(decoder.forward), {2: 1})
+    memorizer.forward = compiled(memorizer.forward)
+
+
+def _parts(model: Sam2) -> tuple[Any, ...]:  # Any: their methods are replaced
+    return (
+        model.image_encoder,
+        model.memory_attention,
+        model.sam_mask_decoder,
+        model.memory_encoder,
+    )
+
+
+def _any_length(run: Callable[..., Any], axes: dict[int, int]) -> Callable[..., Any]:
+    """`run` with these axes left open, by the place of the argument that has them."""
+
+    def call(*tensors: Tensor) -> Any:
+        for place, axis in axes.items():
+            torch._dynamo.mark_dynamic(tensors[place], axis)
+        return run(*tensors)
+
+    return call

@@ -1,0 +1,107 @@
+"""Compiled parts: the same model, and nothing is compiled once everything has been met."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from sam2.attention import attend_narrow
+from sam2.compiled import compile_parts
+from sam2.engine import Engine
+from sam2.memory_attention import MemoryAttentionLayer
+from sam2.model import Sam2
+from sam2.precision import Precision, set_precision
+from sam2.prompts import PointPrompt, Prompt
+from sam2.task import Direction, TrackTask, VideoTask
+from sam2.walk import FrameResult
+from tests.sam2.tiny import TINY, FakeClip, pictures, tiny_model, weights
+
+SIZE = (48, 80)
+CLICK = PointPrompt(points=((20, 20),), labels=(1,))
+CLICKS = PointPrompt(points=((20, 20), (70, 30), (5, 5)), labels=(1, 0, 0))
+BOX = PointPrompt(box=(10, 10, 40, 30))
+
+
+@pytest.fixture(autouse=True)
+def where_batches_pay(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is done on a GPU, done here."""
+    for module in ("devices", "tracking", "engine"):
+        monkeypatch.setattr(f"sam2.{module}.batches_pay", lambda device: True)
+    yield
+    torch._dynamo.reset()
+
+
+def compiled_model(precision: Precision = "exact") -> Sam2:
+    """As a GPU has it, but for the kernels."""
+    model = Sam2(TINY)
+    model.load_state_dict(weights())
+    set_precision(model.eval(), precision)
+    for module in model.modules():
+        if isinstance(module, MemoryAttentionLayer) and precision == "bfloat16":
+            module.cross_attn_image.attend = attend_narrow
+    compile_parts(model, backend="eager")
+    return model
+
+
+def video(
+    frames: int, *prompts: dict[int, Prompt], direction: Direction = "forward", seed: int = 0
+) -> VideoTask:
+    tasks = [TrackTask(key, prompt, direction) for key, prompt in enumerate(prompts)]
+    return VideoTask(FakeClip(pictures(frames, seed)), SIZE, tasks, (0, frames))
+
+
+def found(model: Sam2, videos: list[VideoTask], max_batch: int = 4) -> dict[object, torch.Tensor]:
+    engine, masks = Engine(model, max_batch), {}
+    for one in videos:
+        engine.add(one)
+    while engine.busy:
+        for event in engine.step():
+            if isinstance(event, FrameResult):
+                number = videos.index(event.video)
+                masks |= {(number, event.frame, k): m.mask for k, m in event.found.items()}
+            else:
+                assert event.error is None
+    return masks
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "least"), [("exact", 0.999), ("bfloat16", 0.95)])
+def test_compiled_parts_find_what_plain_ones_find(precision: Precision, least: float) -> None:
+    videos = [video(5, {0: CLICK}, {2: BOX}), video(3, {1: CLICKS}, direction="both", seed=1)]
+
+    compiled = found(compiled_model(precision), videos)
+
+    plain = found(tiny_model(precision=precision), videos)
+    assert compiled.keys() == plain.keys()
+    alike = [((compiled[key] > 0) == (mask > 0)).float().mean() for key, mask in plain.items()]
+    assert torch.stack(alike).mean() >= least
+
+
+@pytest.mark.slow
+def test_once_warm_nothing_is_compiled_whatever_comes() -> None:
+    model = compiled_model()
+    for count in (1, 2, 4):
+        with torch.inference_mode():
+            model.look(model.encode(torch.zeros(count, 3, TINY.image_size, TINY.image_size)))
+        found(model, [video(3, *[{0: CLICK}] * count)])
+
+    with torch.compiler.set_stance("fail_on_recompile"):
+        found(
+            model,
+            [
+                video(20, {0: CLICK}, {3: BOX, 9: CLICKS}, {19: CLICK}, direction="both"),
+                video(12, {11: CLICKS}, direction="reverse", seed=1),
+                video(9, {0: CLICK, 2: BOX, 4: CLICK, 6: CLICKS, 8: BOX}, seed=2),
+            ],
+        )
+
+
+def test_a_new_size_of_batch_is_compiled() -> None:
+    model = compiled_model()
+    found(model, [video(3, {0: CLICK})])
+
+    with (
+        torch.compiler.set_stance("fail_on_recompile"),
+        pytest.raises(RuntimeError, match="recompile"),
+    ):
+        found(model, [video(3, {0: CLICK}, {0: BOX})])
