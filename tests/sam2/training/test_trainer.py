@@ -11,7 +11,7 @@ from sam2.model import Sam2
 from sam2.training.lessons import gather
 from sam2.training.scenes import EASY, draw_scene
 from sam2.training.start import set_first_weights
-from sam2.training.trainer import Recipe, Trainer, TrainingError
+from sam2.training.trainer import Recipe, Trainer, TrainingError, at_size
 from sam2.training.walk import Batch, Lesson
 from tests.sam2.tiny import SIZE, TINY
 
@@ -104,3 +104,19 @@ def test_mixed_precision_learns_too() -> None:
 
     assert trained.no_mem_embed.dtype == torch.float32
     assert not torch.equal(before, trained.no_mem_embed)
+
+
+def test_smaller_pictures_train_the_very_same_weights() -> None:
+    torch.manual_seed(0)
+    model = Sam2(
+        replace(TINY, trunk=replace(TINY.trunk, windows=(4, 2, 2, 2)), image_size=2 * SIZE)
+    )
+    made = Sam2(replace(model.config, image_size=SIZE))
+    made.load_state_dict(model.state_dict())
+    picture = torch.randn(1, 3, SIZE, SIZE)
+
+    twin = at_size(model, SIZE)
+
+    assert torch.equal(twin.encode(picture).image, made.encode(picture).image)
+    taught(Trainer(model, RECIPE), 1)  # the batch has pictures of SIZE
+    assert not torch.equal(twin.encode(picture).image, made.encode(picture).image)
