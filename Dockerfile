@@ -8,6 +8,10 @@ ENV RAY_AUTH_MODE=token \
     NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility,video
 
+# torch compiles for the GPU of a node when it meets it, and calls a C compiler to do so.
+RUN sudo apt-get update && sudo apt-get install -y --no-install-recommends gcc libc6-dev \
+    && sudo rm -rf /var/lib/apt/lists/*
+
 # What changes seldom first: a change in our code does not install torch again.
 WORKDIR /home/ray/masklet
 COPY --chown=ray pyproject.toml constraints.txt ./

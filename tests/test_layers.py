@@ -1,6 +1,8 @@
 """Who may import whom: sam2 knows nobody here, pipeline knows sam2, jobs know both."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +50,13 @@ def test_in_the_pipeline_only_a_few_files_know_ray() -> None:
 
 def test_in_sam2_one_file_knows_video_files() -> None:
     assert set(trespasses("sam2", {"av"})) <= AV_FILES
+
+
+def test_on_a_bare_gpu_machine_the_model_and_its_benchmarks_need_torch_alone() -> None:
+    absent = "import sys; sys.modules |= dict.fromkeys(('ray', 'av', 'pyarrow', 'fsspec')); "
+    wanted = "import sam2.engine, sam2.sam2_video_predictor, bench.gpu, bench.speed"
+
+    subprocess.run([sys.executable, "-c", absent + wanted], cwd=ROOT, check=True)
 
 
 def test_an_import_inside_a_function_is_seen_too(tmp_path: Path) -> None:

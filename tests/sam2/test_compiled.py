@@ -78,8 +78,9 @@ def test_compiled_parts_find_what_plain_ones_find(precision: Precision, least: f
 
 
 @pytest.mark.slow
-def test_once_warm_nothing_is_compiled_whatever_comes() -> None:
-    model = compiled_model()
+@pytest.mark.parametrize("precision", ["exact", "bfloat16"])
+def test_once_warm_nothing_is_compiled_whatever_comes(precision: Precision) -> None:
+    model = compiled_model(precision)
     for count in (1, 2, 4):
         with torch.inference_mode():
             model.look(model.encode(torch.zeros(count, 3, TINY.image_size, TINY.image_size)))

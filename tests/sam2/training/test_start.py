@@ -5,6 +5,7 @@ import torch
 
 from sam2.config import model_config
 from sam2.model import Sam2
+from sam2.position import rotate
 from sam2.prompt_encoder import POSITIVE
 from sam2.training.losses import FEATURE_SCALE, scale_loss
 from sam2.training.start import set_first_weights
@@ -35,11 +36,11 @@ def test_a_clicks_token_looks_at_the_cell_of_the_click(beginner: Sam2) -> None:
 @torch.no_grad()
 def test_a_cell_begins_by_reading_its_own_place_in_memory(beginner: Sam2) -> None:
     attention = beginner.memory_attention.layers[0].cross_attn_image
-    rotary = beginner.memory_attention.rotary
+    turns = beginner.memory_attention.rotary.turns
     nothing = torch.zeros(1, beginner.config.grid**2, beginner.config.channels)
     memory = nothing[..., : beginner.config.memory_channels]
 
-    q, k = rotary(attention.q_proj(nothing)), rotary(attention.k_proj(memory))
+    q, k = rotate(attention.q_proj(nothing), turns), rotate(attention.k_proj(memory), turns)
 
     assert (q @ k.mT)[0].argmax(dim=1).tolist() == list(range(beginner.config.grid**2))
 
