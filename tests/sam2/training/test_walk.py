@@ -17,7 +17,7 @@ from sam2.training.lessons import draw_lesson, gather
 from sam2.training.losses import Losses, losses, mean
 from sam2.training.scenes import MEDIUM, draw_scene
 from sam2.training.start import set_first_weights
-from sam2.training.walk import Batch, Lesson, teach
+from sam2.training.walk import NEVER_HIDDEN, Batch, Lesson, teach
 from tests.sam2.tiny import SIZE, TINY, TINY_2_0, features_of, tiny_model
 
 FRAMES = 3
@@ -68,7 +68,7 @@ def test_a_lesson_walks_as_tracking_walks(batch: Batch, config: ModelConfig) -> 
 
 
 def _of_chosen(answer: FrameMask, truth: torch.Tensor) -> Losses:
-    weight = torch.full((1,), 0.1)  # of an object that is never hidden
+    weight = torch.full((1,), NEVER_HIDDEN)
     masks, ious = answer.mask[None, None], answer.iou[None, None]
     return losses(masks, ious, answer.score[None], truth, weight)
 
