@@ -15,7 +15,6 @@ from pipeline.manifest import read_manifest
 from pipeline.masklets import Masklet, read_masklets
 from pipeline.overlay import render_overlay, render_sheet
 from pipeline.run import run
-from pipeline.weights import UNTRAINED
 
 _DEMO = Path(__file__).parent.parent / "examples" / "demo"
 
@@ -30,12 +29,6 @@ def demo(out: str = "out/demo") -> None:
     render_overlay(entry.uri, masklets, overlay)
     render_sheet(entry.uri, masklets, sheet)
     rich.print(_table(masklets))
-    if any(masklet.checkpoint_sha256 == UNTRAINED for masklet in masklets):
-        print(
-            "These masks come from untrained weights: they show that everything "
-            "works, not what SAM 2 can do. For real masks give `masklet run` a published "
-            "checkpoint."
-        )
     print(f"masklets: {out}/masklets\noverlay:  {overlay}\nsheet:    {sheet}")
     raise typer.Exit(options.SOME_FAILED if summary.failed else options.DONE)
 

@@ -6,13 +6,11 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
 from pipeline import storage
-from sam2.checkpoint import CheckpointError, checkpoint_sha256, load_model
+from sam2.checkpoint import SHIPPED, CheckpointError, checkpoint_sha256, load_model
 from sam2.config import model_config
 from sam2.downloads import PUBLISHED, cached
 from sam2.model import Sam2
 from sam2.precision import Precision
-
-UNTRAINED = "untrained"  # stands where a checkpoint's digest would
 
 
 def open_model(
@@ -20,11 +18,7 @@ def open_model(
 ) -> tuple[Sam2, str]:
     """The model ready to run, and the SHA-256 of its checkpoint; raises CheckpointError."""
     model_config(name)  # an unknown name is told before any file is read
-    if checkpoint is None and name in PUBLISHED:
-        checkpoint = str(_downloaded(name))
-    if checkpoint is None:
-        return load_model(name, device=device, precision=precision), UNTRAINED
-    with _local(checkpoint) as path:
+    with _local(checkpoint or str(SHIPPED.get(name) or _downloaded(name))) as path:
         return load_model(name, path, device, precision), checkpoint_sha256(path)
 
 

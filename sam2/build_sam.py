@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 import yaml
 
-from sam2.checkpoint import CheckpointError, load_weights
+from sam2.checkpoint import SHIPPED, CheckpointError, load_weights
 from sam2.config import MODELS, ModelConfig
 from sam2.model import Sam2
 from sam2.modeling.sam2_base import SAM2Base, Settings
@@ -105,7 +105,8 @@ def build_sam2(
 ) -> SAM2Base:
     """The model that a published config name stands for, with the weights in `ckpt_path`.
 
-    Without a checkpoint its weights are random. Unknown keywords have no effect.
+    Without a checkpoint `nano` has the weights that ship with it; those of the others are random.
+    Unknown keywords have no effect.
     """
     overrides = [*hydra_overrides_extra, *(_STABLE if apply_postprocessing else ())]
     return _build(SAM2Base, config_file, ckpt_path, device, mode, overrides)
@@ -180,7 +181,7 @@ def _build(
 ) -> Model:
     values = _parse([*_PLAIN, *overrides], kind)
     model = kind(_configured(_find_config(str(config_file)), values), _settings(values))
-    _load_checkpoint(model, ckpt_path)
+    _load_checkpoint(model, ckpt_path or SHIPPED.get(model.config.name))
     model = _to_device(model, torch.device(device))
     if values.get("compile_image_encoder"):
         model.image_encoder.compile()

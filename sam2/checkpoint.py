@@ -13,6 +13,9 @@ from sam2.config import MODELS, ModelConfig, model_config
 from sam2.model import Sam2
 from sam2.precision import Precision, set_precision
 
+# Models that need no download. How they were trained stands beside their weights.
+SHIPPED = {"nano": Path(__file__).parent / "weights" / "nano.safetensors"}
+
 
 class CheckpointError(ValueError):
     """A checkpoint that cannot be used; the message says why and what to do."""
@@ -26,15 +29,15 @@ def load_model(
 ) -> Sam2:
     """The model called `name` with the weights of `checkpoint`, ready to run.
 
-    Without a checkpoint its weights are random: always the same, but untrained. Raises
-    CheckpointError.
+    Without a checkpoint `nano` has the weights that ship with it; those of the others are random,
+    always the same. Raises CheckpointError.
     """
     config = model_config(name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = Sam2(config)
-    if checkpoint is not None:
-        load_weights(model, checkpoint)
+    if path := checkpoint or SHIPPED.get(name):
+        load_weights(model, path)
     return set_precision(model.to(device).eval(), precision)
 
 

@@ -26,7 +26,7 @@ Kind = Literal["pixels", "click", "box", "mask"]
 FIRST = {"click": click, "box": box}
 FINENESS = 2  # the loss sees masks at this fraction of the picture's side
 # How much a score counts: objects that always show would teach it to say nothing else.
-HIDDEN, SHOWN, NEVER_HIDDEN = 3.0, 1.0, 0.4
+HIDDEN, SHOWN, NEVER_HIDDEN = 1.5, 1.0, 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -23,10 +23,12 @@ from sam2.modeling.sam2_base import NO_OBJ_SCORE, SAM2Base, Settings
 EXTRA = "sam_mask_decoder_extra_args.dynamic_multimask"
 
 
-def nano(*overrides: str, post: bool = True) -> SAM2Base:
+def small(*overrides: str, post: bool = True) -> SAM2Base:
     """A model of which only the settings matter, so its weights take no room."""
     with torch.device("meta"):
-        return build_sam2("nano", None, "meta", "eval", list(overrides), apply_postprocessing=post)
+        return build_sam2(
+            "sam2.1-tiny", None, "meta", "eval", list(overrides), apply_postprocessing=post
+        )
 
 
 # ---- names
@@ -40,7 +42,7 @@ def nano(*overrides: str, post: bool = True) -> SAM2Base:
         ("configs/sam2/sam2_hiera_t.yaml", "sam2-tiny"),
         ("sam2_hiera_s.yaml", "sam2-small"),
         ("sam2_hiera_b+", "sam2-base-plus"),
-        ("nano", "nano"),
+        ("sam2.1-tiny", "sam2.1-tiny"),
     ],
 )
 def test_a_published_config_name_stands_for_its_model(config: str, name: str) -> None:
@@ -152,19 +154,19 @@ def test_unknown_keywords_have_no_effect() -> None:
 
 
 def test_postprocessing_switches_the_stability_fallback() -> None:
-    assert nano().config.stability_threshold == 0.98
-    assert nano(post=False).config.stability_threshold == 0.0
+    assert small().config.stability_threshold == 0.98
+    assert small(post=False).config.stability_threshold == 0.0
 
 
 def test_postprocessing_wins_over_the_users_overrides() -> None:
     overrides = (f"++model.{EXTRA}_stability_thresh=0.5", f"++model.{EXTRA}_via_stability=true")
 
-    assert nano(*overrides).config.stability_threshold == 0.98
-    assert nano(*overrides, post=False).config.stability_threshold == 0.5
+    assert small(*overrides).config.stability_threshold == 0.98
+    assert small(*overrides, post=False).config.stability_threshold == 0.5
 
 
 def test_overrides_reach_the_model() -> None:
-    model = nano(
+    model = small(
         "++model.image_size=512",
         "+model.non_overlap_masks=true",
         "model.fill_hole_area=3",
@@ -183,8 +185,8 @@ def test_overrides_reach_the_model() -> None:
 
 def test_the_video_predictor_is_also_told_to_trust_prompts_and_fill_holes() -> None:
     with torch.device("meta"):
-        polished = build_sam2_video_predictor("nano", device="meta")
-        plain = build_sam2_video_predictor("nano", device="meta", apply_postprocessing=False)
+        polished = build_sam2_video_predictor("sam2.1-tiny", device="meta")
+        plain = build_sam2_video_predictor("sam2.1-tiny", device="meta", apply_postprocessing=False)
 
     assert (polished.fill_hole_area, polished.binarize_mask_from_pts_for_mem_enc) == (8, True)
     assert (plain.fill_hole_area, plain.binarize_mask_from_pts_for_mem_enc) == (0, False)
@@ -206,23 +208,23 @@ def test_the_video_predictor_is_also_told_to_trust_prompts_and_fill_holes() -> N
 )
 def test_what_cannot_be_applied_is_refused_by_name(override: str, why: str) -> None:
     with pytest.raises(OverrideError, match=why):
-        nano(override)
+        small(override)
 
 
 def test_naming_what_is_built_in_is_allowed() -> None:
-    named = nano(
+    named = small(
         "++model.pred_obj_scores=true", "++model._target_=sam2.modeling.sam2_base.SAM2Base"
     )
 
     assert type(named) is SAM2Base
-    assert named.config == nano().config
+    assert named.config == small().config
 
 
 def test_the_list_of_overrides_is_left_alone() -> None:
     overrides = ["++model.image_size=128"]
 
     with torch.device("meta"):
-        build_sam2("nano", device="meta", hydra_overrides_extra=overrides)
+        build_sam2("sam2.1-tiny", device="meta", hydra_overrides_extra=overrides)
 
     assert overrides == ["++model.image_size=128"]
 

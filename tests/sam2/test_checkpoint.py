@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sam2.checkpoint import (
+    SHIPPED,
     CheckpointError,
     checkpoint_sha256,
     load_model,
@@ -90,7 +91,7 @@ def test_without_a_checkpoint_the_weights_are_always_the_same_and_chance_is_left
     expected = torch.rand(3)
     torch.manual_seed(1)
 
-    one, other = load_model("nano"), load_model("nano")
+    one, other = load_model("sam2.1-tiny"), load_model("sam2.1-tiny")
 
     assert torch.equal(torch.rand(3), expected)
     for key, value in one.state_dict().items():
@@ -142,6 +143,15 @@ def test_a_weight_of_another_shape_is_named(tmp_path: Path) -> None:
     message = reading(saved(tmp_path, {"model": weights() | {"no_obj_ptr": torch.zeros(1, 33)}}))
 
     assert "1 have another shape (first: no_obj_ptr)" in message
+
+
+def test_nano_comes_with_weights_that_need_no_download_and_take_little_room() -> None:
+    shipped = read_weights(SHIPPED["nano"])
+
+    assert SHIPPED["nano"].stat().st_size < 10e6
+    assert sum(value.numel() for value in shipped.values()) < 5e6
+    for key, value in load_model("nano").state_dict().items():
+        assert torch.equal(value, shipped[key].float()), key
 
 
 @pytest.mark.parametrize("name", ["nano", "sam2-tiny", "sam2.1-base-plus"])
