@@ -1,8 +1,11 @@
 """The plan: one row per object to be tracked, in the order and the shards in which work is done."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
+from itertools import accumulate
+from math import inf
 from typing import Any, Self
 
 import pyarrow as pa
@@ -20,7 +23,7 @@ from pipeline.video import VideoInfo
 _SHARD_S = 60.0  # of a device
 _SHARD_OBJECTS = 32  # enough to fill batches with those of several videos
 _MOST_SHARDS = 10_000  # more of them would weigh on the driver
-_SHARDS_PER_DEVICE = 4  # so that devices finish at about the same time
+_SHARDS_PER_DEVICE = 4  # of what is left, so that devices finish at about the same time
 _WRITERS = 16  # files of the plan written or read at a time
 
 TASKS = pa.schema(
@@ -92,7 +95,7 @@ def make_plan(
     speed: Speed = TYPICAL,
     devices: int = 4,
 ) -> list[Task]:
-    """The tasks of a manifest, in shards of about equal cost, the longest first.
+    """The tasks of a manifest, the longest first, in shards that shrink towards the end.
 
     The objects of a video stay together, unless it alone would keep the run waiting and is worth
     more than one of the `devices`. The same input gives the same plan. A video that cannot be
@@ -138,20 +141,27 @@ def _spread(bundle: _Bundle, info: VideoInfo, speed: Speed, devices: int) -> Ite
 
 
 def _shards(bundles: Sequence[_Bundle], devices: int) -> Iterator[list[_Bundle]]:
-    """Bundles side by side until they are worth a shard."""
-    cost_s = sum(bundle.cost_s for bundle in bundles)
-    objects = sum(len(bundle.objects) for bundle in bundles)
-    enough_s = max(min(_SHARD_S, cost_s / (_SHARDS_PER_DEVICE * devices)), cost_s / _MOST_SHARDS)
-    enough_objects = max(_SHARD_OBJECTS, objects / _MOST_SHARDS)
-    held: list[_Bundle] = []
-    for bundle in bundles:
-        held.append(bundle)
-        full = sum(b.cost_s for b in held) >= enough_s
-        if full or sum(len(b.objects) for b in held) >= enough_objects:
-            yield held
-            held = []
-    if held:
-        yield held
+    """Bundles side by side until they are worth a shard: the less is left, the less that is.
+
+    So that at the end no device works on a large one while the others have nothing more to do.
+    """
+    seconds = [0.0, *accumulate(bundle.cost_s for bundle in bundles)]
+    objects = [0, *accumulate(len(bundle.objects) for bundle in bundles)]
+    start = 0
+    while start < len(bundles):
+        stop = min(
+            _end_of_shard(seconds, start, _SHARD_S, devices),
+            _end_of_shard(objects, start, _SHARD_OBJECTS, devices),
+        )
+        yield list(bundles[start:stop])
+        start = stop
+
+
+def _end_of_shard(totals: Sequence[float], start: int, most: float, devices: int) -> int:
+    """Where a shard ends that begins at `start`, by the running totals of what it may hold."""
+    share = (totals[-1] - totals[start]) / (_SHARDS_PER_DEVICE * devices)
+    enough = max(min(most, share), totals[-1] / _MOST_SHARDS) or inf
+    return min(bisect_left(totals, totals[start] + enough, start + 1), len(totals) - 1)
 
 
 def _tasks(bundle: _Bundle) -> Iterator[Task]:
