@@ -87,7 +87,7 @@ def noise(seed: int, cell_x: int, cell_y: int, shift: int = 0) -> Plane:
 
 def sky() -> Layer:
     up = 1 - Y / HORIZON
-    haze = blend(up * 2.2, (255, 231, 200), (190, 222, 238))
+    haze = blend(up * 2.2, (222, 236, 246), (178, 214, 238))
     clear = blend(up * 1.6 - 0.5, haze, (84, 160, 222))
     puffs = 0.6 * noise(1, 160, 34) + 0.3 * noise(2, 60, 16) + 0.14 * noise(3, 22, 8)
     clouds = np.clip((puffs - 0.06) * 1.7, 0, 0.85) * np.clip(up * 3, 0, 1)
@@ -127,10 +127,10 @@ def post() -> Iterator[Layer]:
     yield Layer((92, 66, 40), 0.4 * fill(ellipse(x + 22, foot, 26, 4.5), 7))
     trunk = convex((x - 9, top), (x + 9, top), (x + 9, foot), (x - 9, foot))
     across = (X - x) / 9
-    wood = blend(0.5 + 0.5 * noise(15, 3, 40), (134, 94, 62), (164, 120, 82))
+    wood = blend(0.5 + 0.5 * noise(15, 3, 40), (88, 98, 108), (136, 144, 150))
     shaded = wood * (1.12 - 0.34 * across)[..., None]
     yield Layer(shaded, fill(np.minimum(trunk, ellipse(x, foot, 9, 3))))
-    yield Layer((214, 176, 130), fill(ellipse(x, top, 9, 3)))
+    yield Layer((190, 198, 204), fill(ellipse(x, top, 9, 3)))
     for height in (124, 131):
         rope = np.maximum(np.abs(X - x) - 10, np.abs(Y - height - 1.5 * across) - 3)
         yield Layer(blend(0.5 + across / 2, (240, 226, 196), (184, 162, 128)), fill(rope))
@@ -147,12 +147,12 @@ def boat(t: int) -> Iterator[Layer]:
     jib = convex((x - 4, y - 70), (x - 4, y - 6), (x - 37, y - 6))
     main = convex((x, y - 80), (x + 37, y - 6), (x, y - 6))
     mast = convex((x - 4, y - 84), (x, y - 84), (x, y - 6), (x - 4, y - 6))
-    yield Layer((110, 78, 56), fill(mast), BOAT)
-    yield Layer(blend((X - x + 37) / 36, (255, 224, 152), (244, 178, 78)), fill(jib), BOAT)
-    yield Layer(blend((X - x) / 40, (255, 252, 244), (218, 220, 226)), fill(main), BOAT)
-    yield Layer(blend((Y - y + 7) / 16, (192, 62, 54), (130, 34, 40)), fill(hull), BOAT)
+    yield Layer((176, 96, 44), fill(mast), BOAT)
+    yield Layer(blend((X - x + 37) / 36, (255, 206, 120), (244, 168, 72)), fill(jib), BOAT)
+    yield Layer(blend((X - x) / 40, (255, 198, 108), (236, 150, 62)), fill(main), BOAT)
+    yield Layer(blend((Y - y + 7) / 16, (222, 118, 54), (178, 80, 36)), fill(hull), BOAT)
     stripe = np.maximum(hull, np.abs(Y - y + 4) - 1.5)
-    yield Layer((250, 238, 222), fill(stripe), BOAT)
+    yield Layer((255, 206, 120), fill(stripe), BOAT)
 
 
 def balloon(t: int) -> Iterator[Layer]:
@@ -188,15 +188,15 @@ def ball(t: int) -> Iterator[Layer]:
 
 
 def panels(normal: Picture, turn: float) -> Picture:
-    """The paint of a turned ball: three colours, white between them, and a white cap."""
+    """The paint of a turned ball: three reds, a lighter one between them, and a cap of that."""
     x, y, z = np.moveaxis(normal, -1, 0)
     x, y = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
     y, z = y * np.cos(0.5) - z * np.sin(0.5), y * np.sin(0.5) + z * np.cos(0.5)  # tip the cap
     longitude = np.arctan2(y, x)
-    hues = np.array([(222, 66, 66), (48, 122, 196), (250, 190, 62)])
+    hues = np.array([(222, 62, 70), (204, 44, 84), (236, 92, 66)])
     hue = hues[np.floor(3 * (longitude + np.pi) / (2 * np.pi)).astype(int) % 3]
     coloured = np.clip(0.5 + 13 * np.hypot(x, y) * np.sin(3 * longitude), 0, 1)
-    return blend(coloured * np.clip(0.5 + 156 * (0.97 - z), 0, 1), (250, 246, 238), hue)
+    return blend(coloured * np.clip(0.5 + 156 * (0.97 - z), 0, 1), (246, 128, 110), hue)
 
 
 def layers(t: int) -> Iterator[Layer]:
