@@ -27,8 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests that speak to S3, so that they can be run by themselves."""
     for item in items:
-        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        if "s3_bucket" in getattr(item, "fixturenames", ()) or "s3" in parameters:
+        chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        names = [*getattr(item, "fixturenames", ()), *(x for x in chosen if isinstance(x, str))]
+        if {"s3", "s3_bucket"} & {*names}:
             item.add_marker("s3")
 
 
