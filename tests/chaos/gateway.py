@@ -9,7 +9,7 @@ from typing import Self
 
 import pytest
 
-KEY, SECRET = "testing", "testing"  # the same that every test of S3 uses
+KEY, SECRET = "testing", "a-planted-secret"  # the same that every test of S3 uses
 NEEDED = "ceph-mon ceph-osd ceph-common radosgw"  # Debian packages
 
 

@@ -184,9 +184,9 @@ def test_an_older_store_says_which_setting_it_needs_and_takes_it(
 def test_a_wrong_secret_is_told_and_not_repeated(
     s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-planted-secret")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another-secret")
 
     with pytest.raises(StorageError, match="secret key is wrong") as caught:
         storage.preflight(f"{s3_bucket}/out")
 
-    assert "a-planted-secret" not in str(caught.value)
+    assert "another-secret" not in str(caught.value)
