@@ -10,6 +10,7 @@ the work.
 """
 
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -113,7 +114,7 @@ def job(entries: list[VideoEntry], config: RunConfig) -> dict[str, float]:
             "local",
             num_cpus=(os.cpu_count() or 1) + 2,
             include_dashboard=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             log_to_driver=False,
             runtime_env=hook,
             _node_ip_address="127.0.0.1",
@@ -150,7 +151,7 @@ def keep_a_diary() -> None:
             diary.write(json.dumps(note) + "\n")
         return table
 
-    SegmentShard.__call__ = noted  # type: ignore[method-assign]
+    SegmentShard.__call__ = noted  # type: ignore[assignment]
 
 
 if __name__ == "__main__":
