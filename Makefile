@@ -6,7 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check chaos parity format clean
+.PHONY: demo test check chaos integration parity format clean
 
 demo: $(INSTALLED)  ## Segment the demo clip and show what came out.
 	$(PY) -m jobs.demo
@@ -22,6 +22,9 @@ check: $(INSTALLED)  ## Everything a change must pass.
 
 chaos: $(INSTALLED)  ## Kill actors, drivers and nodes, and see that nothing is lost: some minutes.
 	$(PY) -m pytest -q -s tests/chaos -m "chaos or not chaos"
+
+integration: $(INSTALLED)  ## All that speaks to S3, against Ceph's gateway and its troubles (Debian packages).
+	$(PY) -m pytest -q -rs --s3 ceph -m "s3 or ceph"
 
 parity: $(INSTALLED)  ## Compare with the published SAM 2, number by number.
 	$(PY) tests/parity.py

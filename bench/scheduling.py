@@ -1,9 +1,13 @@
 """What the scheduling of a run costs, with a stand-in for the model that only sleeps.
 
 python -m bench.scheduling --tasks 5000 --actors 16   # on three simulated nodes
+
+The actors begin together, once all are ready: on two cores sixteen processes that import torch need
+most of a minute for that, which is told apart as `start_s`.
 """
 
 import json
+import os
 import resource
 import tempfile
 import time
@@ -15,28 +19,35 @@ import ray
 import typer
 from ray.cluster_utils import Cluster
 
+import pipeline.run
 from bench.machine import machine
 from pipeline.config import load_config
 from pipeline.manifest import ObjectPrompts, Prompt, VideoEntry
 from pipeline.masklets import Masklet, read_masklets
 from pipeline.plan import Task
 from pipeline.run import run
+from pipeline.video import VideoInfo
 
 RESULTS = Path(__file__).parent / "results"
-SLEEP_S = 0.25  # for each task
 NODES = 3
+_GATE, _ACTORS, _NAP = (f"MASKLET_BENCH_{name}" for name in ("GATE", "ACTORS", "NAP"))
 
 
 class Sleeper:
     """Stands for the segmenter."""
 
     def __init__(self, *_: object, **__: object) -> None:
-        pass
+        gate = Path(os.environ[_GATE])
+        (gate / str(os.getpid())).touch()
+        self.gate, self.actors = gate, int(os.environ[_ACTORS])
+        self.nap_s = float(os.environ[_NAP])
 
     def segment(self, tasks: Sequence[Task], report: Callable[[int], None]) -> Iterator[Masklet]:
         """A row for each task, a nap later."""
+        while len(list(self.gate.iterdir())) < self.actors:
+            time.sleep(0.05)
         for task in tasks:
-            time.sleep(SLEEP_S)
+            time.sleep(self.nap_s)
             report(1)
             yield self.row(task)
 
@@ -59,9 +70,16 @@ def stand_in() -> None:
     spine.Segmenter = Sleeper  # type: ignore[assignment,misc]
 
 
+def short_videos(uris: Sequence[str]) -> list[VideoInfo]:
+    """Stands for the probe: videos that cost about a nap, so that shards are as in real runs."""
+    info = VideoInfo(width=320, height=240, fps=25.0, n_frames=5, duration_s=0.2)
+    return [info] * len(uris)
+
+
 def main(
     tasks: int = 5000,
     actors: int = 16,
+    nap_s: Annotated[float, typer.Option(help="How long a task takes.")] = 0.25,
     name: Annotated[str | None, typer.Option(help="Keep the figures under this name.")] = None,
 ) -> None:
     """Run so many tasks on so many actors and tell how much of the time they slept."""
@@ -69,10 +87,12 @@ def main(
     share = -(-actors // NODES)
     for _ in range(NODES):
         cluster.add_node(num_cpus=share + 2, num_gpus=share)
-    root = str(Path(__file__).parents[1])
-    hook: dict[str, Any] = {"worker_process_setup_hook": stand_in, "env_vars": {"PYTHONPATH": root}}
-    ray.init(address=cluster.address, runtime_env=hook, log_to_driver=False)
-    figures = measured(tasks, actors)
+    with tempfile.TemporaryDirectory() as gate:
+        variables = {"PYTHONPATH": str(Path(__file__).parents[1])}
+        variables |= {_GATE: gate, _ACTORS: str(actors), _NAP: str(nap_s)}
+        hook: dict[str, Any] = {"worker_process_setup_hook": stand_in, "env_vars": variables}
+        ray.init(address=cluster.address, runtime_env=hook, log_to_driver=False)
+        figures = measured(tasks, actors, nap_s, Path(gate))
     print(json.dumps(figures, indent=2))
     if name:
         (RESULTS / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
@@ -80,7 +100,7 @@ def main(
     cluster.shutdown()
 
 
-def measured(tasks: int, actors: int) -> dict[str, object]:
+def measured(tasks: int, actors: int, nap_s: float, gate: Path) -> dict[str, object]:
     """The figures of one run."""
     click = Prompt(frame=0, points=((1.0, 1.0),), point_labels=(1,))
     wanted = (ObjectPrompts(object_id=1, prompts=(click,)),)
@@ -92,24 +112,28 @@ def measured(tasks: int, actors: int) -> dict[str, object]:
         ]
         out = Path(folder) / "out"
         settings = [f"cluster.actors={actors}", "cluster.threads=1"]
+        pipeline.run.probe_in_threads = pipeline.run.probe_on_cluster = short_videos  # type: ignore
         began = time.time()
         run(entries, str(out), load_config(settings=settings))
         ended = time.time()
         shards = len(list((out / "tasks").iterdir()))
-        times = sorted(row.gpu_s for row in read_masklets(str(out)))
-    working_s = times[-1] - times[0] + SLEEP_S
-    ideal_s = tasks * SLEEP_S / actors
+        last = max(row.gpu_s for row in read_masklets(str(out)))
+        ready = max(path.stat().st_mtime for path in gate.iterdir())
+    working_s, ideal_s = last - ready, tasks * nap_s / actors
     return {
         "tasks": tasks,
         "shards": shards,
         "actors": actors,
+        "nap_s": nap_s,
+        "start_s": round(ready - began, 1),
         "ideal_s": round(ideal_s, 1),
-        "first_to_last_row_s": round(working_s, 1),
+        "ready_to_last_row_s": round(working_s, 1),
         "of_ideal": round(ideal_s / working_s, 3),
+        "overhead_ms_per_task": round(1000 * (working_s - ideal_s) * actors / tasks, 2),
+        "after_last_row_s": round(ended - last, 1),
         "whole_run_s": round(ended - began, 1),
         "driver_peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         "driver_before_mib": before_kib // 1024,
-        "overhead_ms_per_task": round(1000 * (working_s - ideal_s) * actors / tasks, 2),
         "machine": machine(),
     }
 

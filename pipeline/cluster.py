@@ -41,15 +41,19 @@ def place(
 
 
 @contextmanager
-def ray_session() -> Iterator[None]:
-    """A Ray cluster: the one this program is part of or RAY_ADDRESS names, or one of our own."""
+def ray_session(environment: Mapping[str, str] | None = None) -> Iterator[None]:
+    """A Ray cluster: the one this program is part of or RAY_ADDRESS names, or one of our own.
+
+    Its workers have this environment: set later, it would miss the clients that tasks bring along.
+    """
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its warnings are about our settings
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if os.environ.get("RAY_ADDRESS"):
-        ray.init(logging_level=logging.WARNING)
+        variables = {"env_vars": dict(environment or {})}
+        ray.init(logging_level=logging.WARNING, runtime_env=variables)
     else:
         # Ray's core complains of how Ray Data starts its actors; its logs keep what matters.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")

@@ -26,6 +26,8 @@ _FOLDER = "lease"
 RENEW_S = 15.0
 EXPIRY_S = 90.0  # an outage of storage that is shorter than this costs nobody the lease
 
+_ended: set[str] = set()  # owners in this process; storage that is full may not know it yet
+
 
 class LeaseError(RuntimeError):
     """Another driver writes to the same output."""
@@ -103,7 +105,7 @@ class Lease:
         storage.put(fs, _path(folder, self.number), said._bytes())
 
     def _has_ended(self, fs: FileSystem, folder: str) -> bool:
-        if self.released:
+        if self.released or self.owner in _ended:
             return True
         if self.machine == _machine() and not _is_alive(self.pid):
             return True
@@ -147,6 +149,7 @@ class Keeper:
     def end(self) -> None:
         """Gives the lease back, so that the next driver need not wait."""
         self.ended.set()
+        _ended.add(self.lease.owner)
         with suppress(OSError, LeaseError):
             self.lease.renew(self.fs, self.folder, self.read(), released=True)
 

@@ -55,7 +55,8 @@ def carry_out(
     """Segments the tasks that have no row yet; `done` is what earlier drivers have done."""
     shards = len({task.shard for task in tasks})
     total = Tally(len(tasks), sum(task.n_frames for task in tasks))
-    with ray_session(), DataContext.current(_context(output)):
+    session = ray_session(storage.environment(config.storage))
+    with session, DataContext.current(_context(output)):
         ledger = start_ledger(done)
         plan = ray.data.read_parquet(
             storage.join(output.folder, "tasks"), filesystem=output.fs, override_num_blocks=shards

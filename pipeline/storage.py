@@ -7,7 +7,7 @@ it holds, and half a Parquet file can open like a whole one.
 import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import count
@@ -39,6 +39,7 @@ _S3_ADVICE = {
     "INVALID_ACCESS_KEY_ID": "the access key is unknown: check AWS_PROFILE or AWS_ACCESS_KEY_ID",
     "SIGNATURE_DOES_NOT_MATCH": "the secret key is wrong: check AWS_PROFILE or "
     "AWS_SECRET_ACCESS_KEY",
+    "QuotaExceeded": "it is full: make room there, or have its quota raised",
     "NETWORK_CONNECTION": "the server does not answer: check AWS_ENDPOINT_URL, AWS_REGION and "
     "the network",
     "MissingContentLength": "this store does not know the newer checksums: set "
@@ -47,15 +48,8 @@ _S3_ADVICE = {
 
 
 # What the text of an error says where the same request may well succeed a little later.
-_PASSING = (
-    "INTERNAL_FAILURE",
-    "NETWORK_CONNECTION",
-    "REQUEST_TIMEOUT",
-    "SERVICE_UNAVAILABLE",
-    "SLOW_DOWN",
-    "THROTTLING",
-    "HTTP status 5",
-)
+_BUSY = ("SERVICE_UNAVAILABLE", "SLOW_DOWN", "THROTTLING", "HTTP status 503")
+_PASSING = (*_BUSY, "INTERNAL_FAILURE", "NETWORK_CONNECTION", "REQUEST_TIMEOUT", "HTTP status 5")
 _PATIENCE = "MASKLET_STORAGE_PATIENCE_S"
 _LONGEST_PAUSE_S = 30.0
 
@@ -66,16 +60,23 @@ class StorageError(OSError):
     """A place cannot be used as asked; the text says which place and what is missing."""
 
 
+def environment(settings: StorageConfig) -> dict[str, str]:
+    """These settings as the environment variables that every client reads."""
+    wanted = {
+        _PATIENCE: str(settings.patience_s),
+        "AWS_ENDPOINT_URL": settings.endpoint,
+        "AWS_REQUEST_CHECKSUM_CALCULATION": settings.checksums,
+    }
+    return {name: value for name, value in wanted.items() if value}
+
+
 def use(settings: StorageConfig) -> None:
-    """Takes these settings for this process, by way of the environment that every client reads."""
-    os.environ[_PATIENCE] = str(settings.patience_s)
-    if settings.endpoint:
-        os.environ["AWS_ENDPOINT_URL"] = settings.endpoint
-    if settings.checksums:
-        os.environ["AWS_REQUEST_CHECKSUM_CALCULATION"] = settings.checksums
+    """Takes these settings for this process."""
+    os.environ |= environment(settings)
+    _s3.cache_clear()  # a client reads them when it is made
 
 
-def patiently(action: Callable[[], _Result]) -> _Result:
+def patiently(action: Callable[[], _Result], passing: Sequence[str] = _PASSING) -> _Result:
     """Does this, again and again while a store has trouble that may pass, for a limited time.
 
     The pauses grow and are drawn by lot, so that a thousand machines do not come back at once.
@@ -86,8 +87,8 @@ def patiently(action: Callable[[], _Result]) -> _Result:
             return action()
         except OSError as error:
             pause_s = random.uniform(0, min(_LONGEST_PAUSE_S, 0.5 * 2**attempt))
-            passing = any(name in str(error) for name in _PASSING)
-            if not passing or time.monotonic() + pause_s > end:
+            may_pass = any(name in str(error) for name in passing)
+            if not may_pass or time.monotonic() + pause_s > end:
                 raise
             time.sleep(pause_s)
     raise AssertionError("count() does not end")
@@ -223,7 +224,8 @@ def preflight(uri: str) -> None:
     fs, folder = filesystem(uri, attempts=2)  # a wrong address should be told at once
     probe = join(folder, f"masklet-probe-{uuid4().hex}")
     with _explained("write to", uri, right="s3:PutObject"):
-        _put_once(fs, probe, b"probe")
+        patiently(lambda: _put_once(fs, probe, b"probe"), _BUSY)
+    fs, _ = filesystem(uri)
     with _explained("read", uri, right="s3:GetObject"):
         if _read_once(fs, probe) != b"probe":
             raise OSError("a file came back changed")

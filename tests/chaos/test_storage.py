@@ -1,7 +1,6 @@
 """S3 that fails on purpose, through a proxy that drops, refuses and cuts requests."""
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 
 from pipeline.manifest import VideoEntry
 from pipeline.run import run
+from tests.chaos.gateway import free_port
 from tests.chaos.job import config, job, rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -40,9 +40,7 @@ class Proxy:
 def proxy(
     shared: Path, s3_endpoint: str, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Proxy]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     tool = shared / "tools" / "s3_faults.py"
     upstream = s3_endpoint.removeprefix("http://")
     words = [sys.executable, str(tool), "--listen", str(port), "--upstream", upstream]

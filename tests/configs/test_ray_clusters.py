@@ -168,6 +168,21 @@ def test_a_job_is_taken_with_the_token_and_labels_a_clip(
 
 
 @pytest.mark.usefixtures("pair")
+def test_settings_of_storage_reach_the_workers_of_a_cluster_that_runs(shell: Shell) -> None:
+    program = """
+import os, ray
+from pipeline.cluster import ray_session
+with ray_session({"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}):
+    ask = ray.remote(lambda: os.environ["AWS_REQUEST_CHECKSUM_CALCULATION"])
+    print(ray.get(ask.remote()))
+"""
+
+    done = shell.run(sys.executable, "-c", program, RAY_ADDRESS=shell.address)
+
+    assert done.stdout.split() == ["when_required"], done.stderr
+
+
+@pytest.mark.usefixtures("pair")
 def test_a_stranger_without_the_token_is_turned_away(shell: Shell) -> None:
     url = dashboard(shell)
     job = json.dumps({"entrypoint": "id"}).encode()

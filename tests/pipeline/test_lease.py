@@ -81,6 +81,18 @@ Lease.take(LocalFileSystem(), {str(tmp_path)!r})
     assert Lease.take(FS, str(tmp_path)).number == 2
 
 
+def test_a_lease_that_full_storage_does_not_take_back_blocks_nobody_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch, kept(Lease.take(FS, str(tmp_path)), FS, str(tmp_path)):
+        patch.setattr(storage, "put", full)
+
+    assert Lease.take(FS, str(tmp_path)).number == 2
+
+
 def test_the_lease_of_a_silent_driver_elsewhere_runs_out(tmp_path: Path) -> None:
     of_another_machine(Lease.take(FS, str(tmp_path)), FS, str(tmp_path))
     path = tmp_path / "lease" / "000001.json"

@@ -2,14 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import ray
+from pyarrow.fs import FileSelector
 
+from pipeline import storage
 from pipeline.cluster import place
 from pipeline.config import RunConfig, load_config
 from pipeline.manifest import ObjectPrompts, Prompt, VideoEntry
@@ -17,6 +19,7 @@ from pipeline.masklets import SCHEMA, Masklet, read_masklets
 from pipeline.record import RecordError
 from pipeline.run import run
 from pipeline.spine import segment
+from tests.chaos.gateway import SECRET
 from tests.clips import write_clip
 
 pytestmark = [
@@ -148,8 +151,11 @@ def test_another_manifest_is_refused_and_nothing_is_touched(
     assert digests(finished) == before
 
 
-def test_the_output_may_lie_on_s3(
-    entries: Sequence[VideoEntry], finished: Path, s3_bucket: str
+def test_the_output_may_lie_on_s3_and_its_secret_nowhere(
+    entries: Sequence[VideoEntry],
+    finished: Path,
+    s3_bucket: str,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     out = f"{s3_bucket}/runs/one"
 
@@ -158,6 +164,21 @@ def test_the_output_may_lie_on_s3(
 
     assert rows(out) == rows(finished)
     assert again == summary
+    logs = Path(ray._private.worker.global_worker.node.get_logs_dir_path())
+    told = [path.read_text(errors="replace") for path in logs.rglob("*") if path.is_file()]
+    assert "task 0" in "".join(told)
+    assert SECRET not in "".join((*told, *capfd.readouterr(), *contents(out)))
+
+
+def contents(out: str) -> Iterator[str]:
+    """What stands in the files of a run."""
+    fs, folder = storage.filesystem(out)
+    for info in fs.get_file_info(FileSelector(folder, recursive=True)):
+        if info.path.endswith(".parquet"):
+            table = pq.read_table(info.path, filesystem=fs)
+            yield f"{table.schema.metadata} {table.to_pylist()}"
+        elif info.is_file:
+            yield storage.read_bytes(fs, info.path).decode()
 
 
 def test_the_job_without_its_ends_is_a_dataset_to_a_dataset(
