@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config import ConfigError, RunConfig, load_config
+from pipeline.config import ClusterConfig, ConfigError, RunConfig, StorageConfig, load_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,4 +50,9 @@ def test_a_file_that_is_no_yaml_or_no_settings_is_named(tmp_path: Path) -> None:
 
 
 def test_the_file_of_all_settings_holds_the_defaults() -> None:
-    assert load_config(ROOT / "configs" / "run" / "default.yaml") == RunConfig()
+    file = ROOT / "configs" / "run" / "default.yaml"
+
+    assert load_config(file) == RunConfig()
+    for part in (RunConfig, ClusterConfig, StorageConfig):
+        for name in part.model_fields:
+            assert f"{name}:" in file.read_text(), name
