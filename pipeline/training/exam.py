@@ -165,6 +165,7 @@ def _mark(truth: NDArray[np.bool_], found: NDArray[np.bool_], present: NDArray[n
 def corrected(model: Sam2, clip: Clip) -> list[tuple[float, float]]:
     """Each object's J&F from one click, and after a second one on its worst frame.
 
+    That is the worst of the frames on which enough of the object shows for a person to click at.
     The second click is in the middle of what is wrong there; the object is then tracked anew.
     """
     frames = [*normalise(clip.frames)]
@@ -174,7 +175,8 @@ def corrected(model: Sam2, clip: Clip) -> list[tuple[float, float]]:
         session = Session(model, frames, truth.shape[1:], corrections_condition=True)
         session.prompt(1, 0, first_prompt("click", truth[0]))
         found = _propagated(session)
-        worst = 1 + int(np.argmin(mark.by_frame))
+        clear = truth.sum(axis=(1, 2))[1:] >= LEAST_PIXELS
+        worst = 1 + int(np.argmin(np.where(clear, mark.by_frame, np.inf)))
         wrong = found[worst] ^ truth[worst]
         if wrong.any():
             x, y = middle(wrong)
