@@ -1,9 +1,10 @@
 """From a video file to masklet rows: how fast, and what the parts that are not the model cost.
 
-python -m bench.rows [--model nano] [--frames 200] [--checkpoint FILE]
+python -m bench.rows [--model nano] [--frames 200] [--checkpoint FILE] [--threads 1]
 
 One object in an H.264 file (854x480, made for the purpose), a row of full length, for each
-precision. Untrained weights draw masks like noise, whose codes cost more than those of objects.
+precision. A model as small as `nano` is slower on two threads than on one: decoding and coding have
+threads of their own, and a machine with more cores does better with more actors.
 """
 
 import json
@@ -34,8 +35,11 @@ _RESULTS = Path(__file__).parent / "results" / "rows.json"
 _PRECISIONS: tuple[Precision, ...] = ("exact", "float32", "bfloat16")
 
 
-def main(model: str = "nano", frames: int = 200, checkpoint: Path | None = None) -> None:
+def main(
+    model: str = "nano", frames: int = 200, checkpoint: Path | None = None, threads: int = 1
+) -> None:
     """Measure a video from its file to its row."""
+    torch.set_num_threads(threads)
     table = Table("", "ms/frame", "cpu ms/frame", "frames/s")
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
