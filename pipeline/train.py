@@ -1,5 +1,6 @@
 """The training job: workers that Ray Train starts, restarts and keeps in step."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ def train_model(config: TrainConfig, out: str, tell: Callable[[Note], None]) -> 
         board: Any = ray.remote(_Board).options(num_cpus=0).remote()
         trainer = TorchTrainer(
             _work,
-            train_loop_config={"config": config, "out": out, "board": board},
+            train_loop_config={"config": config, "out": out, "board": board, "home": os.getcwd()},
             scaling_config=train.ScalingConfig(
                 num_workers=workers.count,
                 use_gpu=workers.gpus > 0,
@@ -67,6 +68,8 @@ def train_model(config: TrainConfig, out: str, tell: Callable[[Note], None]) -> 
 def _work(settings: Mapping[str, Any]) -> None:
     """What each worker does."""
     config: TrainConfig = settings["config"]
+    if Path(settings["home"]).is_dir():  # Ray Train puts workers elsewhere; paths may be relative
+        os.chdir(settings["home"])
     rank = train.get_context().get_world_rank()
     device = get_device()
     torch.set_num_threads(config.workers.threads)

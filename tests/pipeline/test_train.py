@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pipeline.config import ConfigError
 from pipeline.train import train_model
 from pipeline.training.config import Source, Stage, TrainConfig
 from pipeline.training.fit import Note
-from sam2.checkpoint import load_model
+from sam2.checkpoint import SHIPPED, load_model
 from sam2.training.trainer import TrainingError
 
 CONFIG = TrainConfig(
@@ -101,3 +102,19 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path) -> None:
         train_model(wild, str(tmp_path), nothing)
 
     assert not json.loads((tmp_path / "train.json").read_text())["finished"]
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_training_starts_from_weights_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(SHIPPED["nano"], tmp_path / "start.safetensors")
+    monkeypatch.chdir(tmp_path)
+    stage = Stage(steps=1, frames=1, clips=1, prompts={"click": 1.0})
+    tuned = CONFIG.model_copy(update={"checkpoint": "start.safetensors", "stages": (stage,)})
+
+    train_model(tuned, "out", nothing)
+
+    assert (tmp_path / "out" / "nano.safetensors").is_file()
