@@ -22,6 +22,7 @@ Track = Callable[[int], None]  # tracks all objects to this frame
 
 
 def main() -> None:
+    """Prepares what the arguments ask for, then tracks the frame that each line of input names."""
     asked = json.loads(sys.argv[1])
     torch.set_num_threads(asked["threads"])
     places = [

@@ -56,7 +56,9 @@ def test_on_a_bare_gpu_machine_the_model_and_its_benchmarks_need_torch_alone() -
     absent = "import sys; sys.modules |= dict.fromkeys(('ray', 'av', 'pyarrow', 'fsspec')); "
     wanted = "import sam2.engine, sam2.sam2_video_predictor, bench.gpu, bench.speed"
 
-    subprocess.run([sys.executable, "-c", absent + wanted], cwd=ROOT, check=True)
+    done = subprocess.run([sys.executable, "-c", absent + wanted], cwd=ROOT, check=False)
+
+    assert done.returncode == 0
 
 
 def test_an_import_inside_a_function_is_seen_too(tmp_path: Path) -> None:

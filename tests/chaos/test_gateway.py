@@ -58,36 +58,28 @@ def in_the_middle(out: str, trouble: Callable[[], None]) -> Iterator[threading.E
         thread.join()
 
 
-def test_a_gateway_that_is_killed_and_comes_back_is_waited_for(
+OUTAGES = {
+    "a gateway that is killed and comes back": ("kill-gateway", 10, "start-gateway"),
+    "a store that hangs": ("freeze", 20, "thaw"),
+}
+
+
+@pytest.mark.parametrize("outage", OUTAGES)
+def test_an_outage_is_waited_for(
+    outage: str,
     gateway: Gateway,
     entries: Sequence[VideoEntry],
     undisturbed: Sequence[Masklet],
     s3_bucket: str,
 ) -> None:
-    def outage() -> None:
-        gateway.tell("kill-gateway")
-        time.sleep(10)
-        gateway.tell("start-gateway")
+    begin, seconds, end = OUTAGES[outage]
 
-    with in_the_middle(f"{s3_bucket}/out", outage) as over:
-        run(entries, f"{s3_bucket}/out", config())
+    def trouble() -> None:
+        gateway.tell(begin)
+        time.sleep(seconds)
+        gateway.tell(end)
 
-    assert over.is_set()
-    assert rows(f"{s3_bucket}/out") == undisturbed
-
-
-def test_a_store_that_hangs_is_waited_for(
-    gateway: Gateway,
-    entries: Sequence[VideoEntry],
-    undisturbed: Sequence[Masklet],
-    s3_bucket: str,
-) -> None:
-    def hang() -> None:
-        gateway.tell("freeze")
-        time.sleep(20)
-        gateway.tell("thaw")
-
-    with in_the_middle(f"{s3_bucket}/out", hang) as over:
+    with in_the_middle(f"{s3_bucket}/out", trouble) as over:
         run(entries, f"{s3_bucket}/out", config())
 
     assert over.is_set()

@@ -46,9 +46,9 @@ def strict(schema: Any) -> Any:
     return closed
 
 
-def check(values: dict[str, Any], schema: dict[str, Any]) -> None:
-    """Raises ValidationError; does not check the schema itself, which takes seconds."""
-    jsonschema.Draft202012Validator(schema).validate(values)
+def faults(values: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    """What breaks the schema; the schema itself is not checked, which takes seconds."""
+    return [e.message for e in jsonschema.Draft202012Validator(schema).iter_errors(values)]
 
 
 @pytest.fixture(scope="session")
@@ -65,7 +65,7 @@ def rayjob_schema(shared: Path) -> dict[str, Any]:
 def test_rays_launcher_takes_its_files(name: str) -> None:
     config = load(name)
 
-    check(config, ray_schema())
+    assert faults(config, ray_schema()) == []
 
     assert config["head_node_type"] in config["available_node_types"]
     for key in ("setup_commands", "head_setup_commands"):
@@ -96,7 +96,7 @@ def test_gpu_workers_are_spot_machines_that_come_with_the_work(name: str) -> Non
 
 @pytest.mark.parametrize("name", KUBERNETES)
 def test_kuberay_takes_its_files(name: str, rayjob_schema: dict[str, Any]) -> None:
-    check(load(name), rayjob_schema)
+    assert faults(load(name), rayjob_schema) == []
 
 
 def test_a_misspelt_key_of_a_rayjob_would_be_noticed(rayjob_schema: dict[str, Any]) -> None:
@@ -104,8 +104,8 @@ def test_a_misspelt_key_of_a_rayjob_would_be_noticed(rayjob_schema: dict[str, An
     group = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]
     group["maxReplica"] = group["maxReplicas"]
 
-    with pytest.raises(jsonschema.ValidationError, match="maxReplica"):
-        check(job, rayjob_schema)
+    (fault,) = faults(job, rayjob_schema)
+    assert "maxReplica" in fault
 
 
 def test_the_job_for_kueue_is_the_other_with_a_queue_and_a_fixed_size() -> None:
@@ -122,7 +122,7 @@ def test_the_job_for_kueue_is_the_other_with_a_queue_and_a_fixed_size() -> None:
 def test_skypilot_takes_its_file(shared: Path) -> None:
     schema = json.loads((shared / "schemas" / "skypilot-task.json").read_text())
 
-    check(load("skypilot.yaml"), schema)
+    assert faults(load("skypilot.yaml"), schema) == []
 
 
 @pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml", "kuberay.yaml", "kueue.yaml"])

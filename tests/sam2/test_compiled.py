@@ -87,7 +87,7 @@ def test_once_warm_nothing_is_compiled_whatever_comes(precision: Precision) -> N
         found(model, [video(3, *[{0: CLICK}] * count)])
 
     with torch.compiler.set_stance("fail_on_recompile"):
-        found(
+        masks = found(
             model,
             [
                 video(20, {0: CLICK}, {3: BOX, 9: CLICKS}, {19: CLICK}, direction="both"),
@@ -95,6 +95,8 @@ def test_once_warm_nothing_is_compiled_whatever_comes(precision: Precision) -> N
                 video(9, {0: CLICK, 2: BOX, 4: CLICK, 6: CLICKS, 8: BOX}, seed=2),
             ],
         )
+
+    assert len(masks) == 3 * 20 + 12 + 9
 
 
 def test_a_new_size_of_batch_is_compiled() -> None:

@@ -87,7 +87,12 @@ def test_closing_ends_the_thread_and_the_source_wherever_they_are(count: int) ->
 
 
 def test_a_reader_that_never_started_can_be_closed() -> None:
-    Reader(Source(3).pictures(), threading.Event()).close()
+    source = Source(3)
+
+    Reader(source.pictures(), threading.Event()).close()
+
+    assert source.read == 0
+    assert not [t for t in threading.enumerate() if t.name.startswith("masklet")]
 
 
 def test_a_route_goes_to_the_prompts_then_forwards_then_back() -> None:
