@@ -227,7 +227,8 @@ def preflight(uri: str) -> None:
         patiently(lambda: _put_once(fs, probe, b"probe"), _BUSY)
     fs, _ = filesystem(uri)
     with _explained("read", uri, right="s3:GetObject"):
-        if _read_once(fs, probe) != b"probe":
+        # Patiently: the address is right, or we could not have written.
+        if read_bytes(fs, probe) != b"probe":
             raise OSError("a file came back changed")
     with _explained("list", uri, right="s3:ListBucket"):
         if not any(path.endswith(probe.rpartition("/")[2]) for path in list_files(fs, folder)):
