@@ -83,10 +83,10 @@ def alone(entries: list[VideoEntry], config: RunConfig) -> dict[str, float]:
     from pipeline.segmenter import Segmenter
     from pipeline.weights import open_model
 
-    torch.set_num_threads(config.cluster.threads)
+    torch.set_num_threads(config.threads)
     began = time.time()
     model, sha256 = open_model(config.model, config.checkpoint, "cpu", config.precision)
-    share = (config.max_batch, config.cluster.threads, config.cluster.open_videos)
+    share = (config.max_batch, config.threads, config.cluster.open_videos)
     segmenter = Segmenter(model, sha256, *share)
     tasks = plan(entries, config)
     work, cpu = time.time(), time.process_time()

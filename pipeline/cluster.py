@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import ray
 
-from pipeline.config import ClusterConfig
+from pipeline.config import RunConfig
 
 # CPUs that Ray Data needs beside our actors, or a resumed run waits for ever: one for the actor
 # that leaves out what is done, one for the tasks that read the plan and write the rows.
@@ -25,19 +25,18 @@ class Place:
     cpus: float
 
 
-def place(
-    cluster: ClusterConfig, resources: Mapping[str, float], shards: int | None = None
-) -> Place:
+def place(config: RunConfig, resources: Mapping[str, float], shards: int | None = None) -> Place:
     """One actor per GPU, or per share of the CPUs where there is none; some CPUs stay free."""
+    cluster = config.cluster
     cpus, gpus = resources.get("CPU", 1), resources.get("GPU", 0)
     per_actor = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else min(gpus, 1)
     free = max(cpus - _DATA_CPUS, 0)
-    fitting = gpus // per_actor if per_actor else free // cluster.threads
+    fitting = gpus // per_actor if per_actor else free // config.threads
     actors = cluster.actors or max(int(fitting), 1)
     actors = min(actors, shards or actors)
     wanted = cluster.max_actors or actors
     most = max(actors, min(wanted, shards or wanted))
-    return Place(actors, most, per_actor, min(cluster.threads, free / actors))
+    return Place(actors, most, per_actor, min(config.threads, free / actors))
 
 
 @contextmanager

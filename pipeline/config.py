@@ -27,7 +27,7 @@ class ClusterConfig(BaseModel):
     actors: int | None = Field(default=None, ge=1)  # models at work; None: as many as fit
     max_actors: int | None = Field(default=None, ge=1)  # as nodes join; None: no more than those
     gpus_per_actor: float | None = Field(default=None, ge=0)  # None: one where there are GPUs
-    threads: int = Field(default=min(4, os.cpu_count() or 1), ge=1)  # of an actor's CPU work
+    threads: int | None = Field(default=None, ge=1)  # of an actor's CPU work; None: see RunConfig
     open_videos: int = Field(default=8, ge=1)  # that share an actor's model at once, at most
     save_every_s: float = Field(default=60.0, gt=0)  # how often an actor saves what is under way
     verify: Literal["sha256", "size"] = "sha256"  # how a resumed run checks what is written
@@ -55,6 +55,15 @@ class RunConfig(BaseModel):
     max_batch: int = Field(default=16, ge=1)  # objects that go through the model together
     cluster: ClusterConfig = ClusterConfig()
     storage: StorageConfig = StorageConfig()
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of an actor. Two would only wait for each other in a model as small as nano.
+
+        With any other model they are the cores of this machine, at most four.
+        """
+        suitable = 1 if self.model == "nano" else min(4, os.cpu_count() or 1)
+        return self.cluster.threads or suitable
 
 
 def load_config(

@@ -63,7 +63,7 @@ def examine(
     with TemporaryDirectory(prefix="masklet-") as folder:
         clip = Path(folder) / "clip.mp4"
         write_video(clip, _pictures(_DECODED), fps=24)
-        yield decoding(clip, config.cluster.threads)
+        yield decoding(clip, config.threads)
         yield tracking(clip, config)
 
 
@@ -148,7 +148,7 @@ def tracking(clip: Path, config: RunConfig) -> Finding:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     model, digest = open_model(config.model, config.checkpoint, device, config.precision)
-    segmenter = Segmenter(model, digest, config.max_batch, config.cluster.threads)
+    segmenter = Segmenter(model, digest, config.max_batch, config.threads)
     for _ in range(2):  # the first time warms up; on a GPU the model is compiled
         started = time.perf_counter()
         (row,) = segmenter.segment([_task(clip, _TRACKED)])

@@ -17,7 +17,7 @@ class Tally:
 
     tasks: int = 0
     object_frames: int = 0
-    tracked: int = 0  # object-frames worked on, those too whose work was lost with an actor
+    tracked: int = 0  # object-frames worked on, all but the last second of actors that died
     running: int = 0  # tasks in the hands of an actor
 
     def __add__(self, other: "Tally") -> "Tally":

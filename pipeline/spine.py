@@ -112,7 +112,7 @@ def segment(
     are, if known: more actors would have nothing to do.
     """
     resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    share = place(config.cluster, resources, shards)
+    share = place(config, resources, shards)
     # With GPUs, the public map_batches wants a batch size and then glues shards together until they
     # have that many rows; a batch has to be a shard, or the objects of a video would part company.
     return tasks.map_batches_internal(
@@ -131,7 +131,7 @@ class SegmentShard:
 
     def __init__(self, config: RunConfig, output: Output | None, ledger: Any) -> None:
         storage.use(config.storage)
-        torch.set_num_threads(config.cluster.threads)
+        torch.set_num_threads(config.threads)
         device = config.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -145,7 +145,7 @@ class SegmentShard:
             model,
             checkpoint_sha256,
             config.max_batch,
-            config.cluster.threads,
+            config.threads,
             config.cluster.open_videos,
             self._banks(output, model, config) if output else None,
             measure=self.metrics,

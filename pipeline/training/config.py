@@ -17,7 +17,7 @@ class Part(BaseModel):
 class Source(Part):
     """Where clips come from: exactly one of the first three."""
 
-    synthetic: Literal["easy", "medium", "hard"] | None = None
+    synthetic: Literal["easy", "medium", "hard", "wild"] | None = None
     masklets: str | None = None  # the --out of a run; its videos are read from where they were
     davis: str | None = None  # a folder in the layout of DAVIS: JPEGImages and Annotations
     share: float = Field(default=1.0, gt=0)  # of the clips, beside the other sources

@@ -16,9 +16,9 @@ from pipeline.training.labelled import (
     davis_videos,
     masklet_videos,
 )
-from sam2.training.scenes import EASY, HARD, MEDIUM, Clip, Difficulty, draw_scene
+from sam2.training.scenes import EASY, HARD, MEDIUM, WILD, Clip, Difficulty, draw_scene
 
-LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD}
+LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD, "wild": WILD}
 CROWD = (2, 6)  # objects of a training scene: more than one follows can be drawn from it
 LONGEST_STRIDE = 3  # frames of a video from one frame of a clip to the next
 

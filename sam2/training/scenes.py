@@ -4,7 +4,7 @@ A scene is a list of things, far to near, seen by a moving camera. It is drawn f
 same seed gives the same clip; it is rendered in torch, on whatever device is asked for.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ class Difficulty:
     patterns: tuple[str, ...] = textures.TRAINED
     backgrounds: tuple[str, ...] = textures.TRAINED
     families: tuple[str, ...] = shapes.TRAINED
+    clutter: int = 0  # most things that stand about behind the objects
+    parts: float = 0.0  # chance that an object is of two paints, like a shirt and trousers
 
 
 EASY = Difficulty(
@@ -51,6 +53,14 @@ HARD = Difficulty(
     things=(3, 6), size=(0.035, 0.18), speed=(0.005, 0.045), spin=0.2, deformation=0.7,
     contrast=0.9, distinctness=0.1, lookalike=0.5, occluder=0.5, leaving=0.35, camera=0.02,
     lens=1.0,
+)  # fmt: skip
+# Nearer to what cameras see: objects of several paints, cluttered ground, natural textures, calmer
+# ways. For training only; the exam stays as it was set.
+WILD = Difficulty(
+    things=(1, 4), size=(0.05, 0.28), speed=(0.001, 0.02), spin=0.06, deformation=0.5,
+    contrast=0.8, distinctness=0.1, lookalike=0.35, occluder=0.35, leaving=0.1, camera=0.012,
+    lens=0.7, patterns=(*textures.TRAINED, "grain", "mosaic"), backgrounds=textures.NATURAL,
+    families=shapes.VARIED, clutter=6, parts=0.5,
 )  # fmt: skip
 
 
@@ -88,6 +98,8 @@ class Thing:
     growth: float  # per frame
     light: float  # how much brighter its lit side is
     is_object: bool = True
+    other: Texture | None = None  # of the half beyond its waist
+    waist: float = 0.0  # in its own plane
 
     def place(self, x: Tensor, y: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
         """World coordinates (T, H, W) in the thing's own plane: u and v."""
@@ -98,6 +110,13 @@ class Thing:
         u = x * torch.cos(angle) + y * torch.sin(angle)
         v = y * torch.cos(angle) - x * torch.sin(angle)
         return u * self.aspect, v / self.aspect
+
+    def paint(self, u: Tensor, v: Tensor) -> Tensor:
+        """Its colour at each point of its own plane: (T, H, W) -> (T, 3, H, W), 0..1."""
+        paint = self.texture.paint(u, v)
+        if self.other:
+            paint = torch.where((u > self.waist)[:, None], self.other.paint(u, v), paint)
+        return (paint * (1 - self.light * v.clamp(-1, 1))[:, None]).clamp(0, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,8 +153,7 @@ class Scene:
         for thing in self.things:
             u, v = thing.place(x, y, time)
             cover = (0.5 + thing.shape.depth(u, v, time) * thing.size * size).clamp(0, 1)
-            lit = thing.texture.paint(u, v) * (1 - thing.light * v.clamp(-1, 1))[:, None]
-            picture = torch.lerp(picture, lit.clamp(0, 1), cover[:, None])
+            picture = torch.lerp(picture, thing.paint(u, v), cover[:, None])
             solid = cover > 0.5
             masks = [mask & ~solid for mask in masks]
             if thing.is_object:
@@ -155,13 +173,21 @@ def draw_scene(rng: np.random.Generator, level: Difficulty, frames: int = 8) -> 
     order = rng.permutation(len(things))
     things = [things[i] for i in order]
     covers = [_cover(rng, level, t, frames) for t in things if rng.random() < level.occluder]
-    camera = draw_camera(rng, level.camera)
-    return Scene(background, (*things, *covers), camera, draw_lens(rng, level.lens))
+    camera, lens = draw_camera(rng, level.camera), draw_lens(rng, level.lens)
+    clutter = _draw_clutter(rng, level, background.colours[0]) if level.clutter else []
+    return Scene(background, (*clutter, *things, *covers), camera, lens)
+
+
+def _draw_clutter(rng: np.random.Generator, level: Difficulty, behind: Colour) -> list[Thing]:
+    """Things that stand still and that nobody asks for."""
+    still = replace(level, speed=(1e-6, 1e-5), spin=0.0, deformation=0.0, leaving=0.0)
+    things = [_draw_thing(rng, still, behind, 1) for _ in range(rng.integers(level.clutter + 1))]
+    return [replace(t, size=t.size * float(rng.uniform(0.5, 3)), is_object=False) for t in things]
 
 
 def _draw_thing(rng: np.random.Generator, level: Difficulty, behind: Colour, frames: int) -> Thing:
     size = float(np.exp(rng.uniform(*np.log(level.size))))
-    return Thing(
+    thing = Thing(
         shape=draw_shape(rng, level.families, level.deformation * float(rng.random())),
         texture=draw_texture(
             rng, level.patterns, level.contrast, _colour_unlike(rng, behind, level.distinctness)
@@ -174,6 +200,10 @@ def _draw_thing(rng: np.random.Generator, level: Difficulty, behind: Colour, fra
         growth=float(rng.uniform(-1, 1)) * level.speed[1] * 0.7,
         light=float(rng.uniform(0, 0.35)),
     )
+    if not level.parts or rng.random() >= level.parts:
+        return thing
+    other = draw_texture(rng, level.patterns, level.contrast)
+    return replace(thing, other=other, waist=float(rng.uniform(-0.4, 0.4)))
 
 
 def _colour_unlike(rng: np.random.Generator, other: Colour, distance: float) -> Colour:
@@ -218,10 +248,7 @@ def _double(rng: np.random.Generator, level: Difficulty, thing: Thing) -> Thing:
     path = _draw_path(rng, level, thing.size, frames=24)
     angle = float(rng.uniform(0, 2 * np.pi))
     size = thing.size * float(rng.uniform(0.85, 1.15))
-    return Thing(
-        thing.shape, thing.texture, path, size, thing.aspect, angle, -thing.spin, thing.growth,
-        thing.light,
-    )  # fmt: skip
+    return replace(thing, path=path, size=size, angle=angle, spin=-thing.spin)
 
 
 def _cover(rng: np.random.Generator, level: Difficulty, thing: Thing, frames: int) -> Thing:

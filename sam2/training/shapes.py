@@ -101,6 +101,20 @@ def _pair(shape: Shape, u: Tensor, v: Tensor, time: Tensor) -> Tensor:
     return torch.maximum(body, head)
 
 
+def _cluster(shape: Shape, u: Tensor, v: Tensor, time: Tensor) -> Tensor:
+    """A body with one to four lumps on it, long or round, each of which sways."""
+    depth = 0.3 + 0.3 * shape.traits[0] - torch.hypot(u * (0.7 + 0.6 * shape.traits[1]), v)
+    for lump in range(1 + int(4 * shape.traits[2])):
+        angle = 6.3 * shape.traits[3 + lump] + _swing(shape, 7 + lump, time)
+        reach = 0.25 + 0.3 * shape.traits[8 - lump]
+        along = u * torch.cos(angle) + v * torch.sin(angle) - reach
+        across = v * torch.cos(angle) - u * torch.sin(angle)
+        width = 0.6 + 1.2 * shape.traits[11 - lump]  # below one it is long, above it is broad
+        size = 0.2 + 0.2 * shape.traits[6 + lump]
+        depth = torch.maximum(depth, size - torch.hypot(along * width, across / width))
+    return depth
+
+
 def _star(shape: Shape, u: Tensor, v: Tensor, time: Tensor) -> Tensor:
     """A star of four to seven points, which lengthen and shorten."""
     radius, angle = _polar(u, v)
@@ -133,9 +147,11 @@ FAMILIES: dict[str, Callable[[Shape, Tensor, Tensor, Tensor], Tensor]] = {
     "limbs": _limbs,
     "ring": _ring,
     "pair": _pair,
+    "cluster": _cluster,
     "star": _star,
     "crescent": _crescent,
     "cross": _cross,
 }
 TRAINED = ("blob", "superellipse", "polygon", "limbs", "ring", "pair")
+VARIED = (*TRAINED, "cluster", "cluster", "limbs")  # the more of what differs most in itself
 HELD_OUT = ("star", "crescent", "cross")  # no training ever sees these

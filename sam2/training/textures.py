@@ -1,6 +1,6 @@
 """Paint for synthetic objects and backgrounds: a colour for each point of a plane."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,15 +83,38 @@ def _spots(texture: Texture, x: Tensor, y: Tensor) -> Tensor:
 
 def _clouds(texture: Texture, x: Tensor, y: Tensor) -> Tensor:
     """Noise of several sizes."""
-    generator = torch.Generator().manual_seed(texture.seed)
-    noise = torch.zeros(1, 1, 128, 128)
-    for cells, weight in ((4, 0.5), (12, 0.3), (40, 0.25)):
+    noise = _noise(texture.seed, 128, ((4, 0.5), (12, 0.3), (40, 0.25)))
+    return (2 * _read(noise, x, y) - 0.55).clamp(0, 1)
+
+
+def _grain(texture: Texture, x: Tensor, y: Tensor) -> Tensor:
+    """Noise of all sizes, the fine weaker in proportion to its size, as in photographs."""
+    noise = _noise(texture.seed, 256, tuple((4 * 2**i, 0.5 * 0.6**i) for i in range(6)))
+    return (1.6 * _read(noise, x, y) - 0.35).clamp(0, 1)
+
+
+def _mosaic(texture: Texture, x: Tensor, y: Tensor) -> Tensor:
+    """Patches with crooked edges, each of a shade of its own."""
+    bend = _noise(texture.seed, 64, ((6, 1.0),))
+    x, y = x + 0.5 * _read(bend, x, y), y + 0.5 * _read(bend, y, x)
+    return _read(_noise(texture.seed + 1, 12, ((12, 1.0),)), x, y, "nearest")
+
+
+def _noise(seed: int, size: int, waves: Sequence[tuple[int, float]]) -> Tensor:
+    """A square of noise: random numbers on so many cells, smoothed, times their weights; summed."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.zeros(1, 1, size, size)
+    for cells, weight in waves:
         coarse = torch.rand(1, 1, cells, cells, generator=generator)
-        noise += weight * F.interpolate(coarse, size=(128, 128), mode="bicubic")
+        noise += weight * F.interpolate(coarse, size=(size, size), mode="bicubic")
+    return noise
+
+
+def _read(noise: Tensor, x: Tensor, y: Tensor, mode: str = "bilinear") -> Tensor:
+    """A square of noise at these places; it spans four units and is mirrored beyond them."""
     places = torch.stack((x, y), dim=-1).flatten(0, 1)[None] / 2
-    mode = {"mode": "bilinear", "padding_mode": "reflection", "align_corners": False}
-    shares = F.grid_sample(noise.to(x), places, **mode)  # type: ignore[arg-type]
-    return (2 * shares.view_as(x) - 0.55).clamp(0, 1)
+    shares = F.grid_sample(noise.to(x), places, mode, "reflection", align_corners=False)
+    return shares.view_as(x)
 
 
 def _waves(texture: Texture, x: Tensor, y: Tensor) -> Tensor:
@@ -109,9 +132,12 @@ PATTERNS: dict[str, Callable[[Texture, Tensor, Tensor], Tensor]] = {
     "checks": _checks,
     "spots": _spots,
     "clouds": _clouds,
+    "grain": _grain,
+    "mosaic": _mosaic,
     "waves": _waves,
     "rings": _rings,
 }
 CALM = ("plain", "gradient")
+NATURAL = ("gradient", "clouds", "grain", "mosaic")
 TRAINED = ("plain", "gradient", "stripes", "checks", "spots", "clouds")
 HELD_OUT = ("waves", "rings", "clouds")  # of the medium and hard test clips

@@ -1,5 +1,6 @@
 """Settings: where they come from, and how wrong ones are told."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,14 @@ def test_a_setting_overrides_the_file_and_the_file_the_default(tmp_path: Path) -
 
     assert (config.model, config.max_batch, config.checkpoint) == ("sam2.1-tiny", 8, "x.pt")
     assert (config.cluster.actors, config.cluster.threads) == (3, 2)
+
+
+def test_threads_suit_the_model_unless_they_are_set() -> None:
+    cores = min(4, os.cpu_count() or 1)
+
+    assert load_config().threads == 1
+    assert load_config(settings=["model=sam2.1-tiny"]).threads == cores
+    assert load_config(settings=["cluster.threads=3"]).threads == 3
 
 
 def test_an_option_that_is_not_given_changes_nothing() -> None:

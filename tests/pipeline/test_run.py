@@ -194,9 +194,7 @@ def test_the_job_without_its_ends_is_a_dataset_to_a_dataset(
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 8, 64])
 def test_two_cpus_are_left_for_ray_data_itself_however_many_there_are(cores: int) -> None:
-    cluster = load_config(settings=["cluster.threads=4"]).cluster
-
-    chosen = place(cluster, {"CPU": cores + 2.0})
+    chosen = place(load_config(settings=["cluster.threads=4"]), {"CPU": cores + 2.0})
 
     assert chosen.actors >= 1
     assert chosen.actors * chosen.cpus <= cores
@@ -206,16 +204,16 @@ def test_two_cpus_are_left_for_ray_data_itself_however_many_there_are(cores: int
 def test_there_is_one_actor_per_gpu_or_several_if_they_share() -> None:
     resources = {"CPU": 32.0, "GPU": 4.0}
 
-    alone = place(load_config().cluster, resources)
-    shared = place(load_config(settings=["cluster.gpus_per_actor=0.5"]).cluster, resources)
+    alone = place(load_config(), resources)
+    shared = place(load_config(settings=["cluster.gpus_per_actor=0.5"]), resources)
 
     assert (alone.actors, alone.gpus) == (4, 1)
     assert (shared.actors, shared.gpus) == (8, 0.5)
 
 
 def test_a_pool_may_grow_as_nodes_join_but_not_beyond_its_shards() -> None:
-    cluster = load_config(settings=["cluster.max_actors=10"]).cluster
+    config = load_config(settings=["cluster.max_actors=10"])
 
-    chosen = place(cluster, {"CPU": 16.0, "GPU": 2.0}, shards=6)
+    chosen = place(config, {"CPU": 16.0, "GPU": 2.0}, shards=6)
 
     assert (chosen.actors, chosen.most) == (2, 6)

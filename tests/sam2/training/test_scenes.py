@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from sam2.training import shapes, textures
 from sam2.training.camera import compress, draw_lens
-from sam2.training.scenes import EASY, HARD, MEDIUM, Difficulty, draw_scene
+from sam2.training.scenes import EASY, HARD, MEDIUM, WILD, Difficulty, draw_scene
 from sam2.training.shapes import draw_shape
 from sam2.training.textures import draw_texture
 
-LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD}
+LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD, "wild": WILD}
 # Plain colours far from their background and a clean lens: what is seen can be told by colour.
 CLEAR = replace(EASY, patterns=("plain",), backgrounds=("plain",), lens=0.0, distinctness=0.5)
 
@@ -120,8 +120,25 @@ def test_a_rigid_shape_keeps_its_outline() -> None:
 
 
 def test_training_and_exam_share_no_shape() -> None:
-    assert not set(shapes.TRAINED) & set(shapes.HELD_OUT)
-    assert set(shapes.TRAINED) | set(shapes.HELD_OUT) == set(shapes.FAMILIES)
+    trained = set(shapes.TRAINED) | set(shapes.VARIED)
+
+    assert not trained & set(shapes.HELD_OUT)
+    assert trained | set(shapes.HELD_OUT) == set(shapes.FAMILIES)
+
+
+def test_wild_clips_have_objects_of_two_paints_and_clutter_that_stands_still() -> None:
+    scenes = [draw_scene(np.random.default_rng(seed), WILD) for seed in range(20)]
+    things = [thing for scene in scenes for thing in scene.things]
+    two = next(thing for thing in things if thing.other and thing.is_object)
+    u = torch.full((1, 1, 1), two.waist + 0.1)
+    v = torch.zeros(1, 1, 1)
+    half = replace(two, texture=two.other, other=None)
+
+    assert torch.equal(two.paint(u, v), half.paint(u, v))
+    assert torch.equal(two.paint(u - 0.2, v), replace(two, other=None).paint(u - 0.2, v))
+    assert 0.3 < np.mean([thing.other is not None for thing in things if thing.is_object]) < 0.7
+    assert any(max(map(abs, t.path.velocity)) < 1e-4 for t in things if not t.is_object)
+    assert not any(thing.other for thing in draw_scene(np.random.default_rng(3), HARD).things)
 
 
 @pytest.mark.parametrize("pattern", textures.PATTERNS)
