@@ -8,10 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from pipeline.masklets import read_masklets
 from tests.chaos.gateway import free_port
@@ -19,6 +21,7 @@ from tests.chaos.job import job, write_manifest
 
 pytestmark = pytest.mark.chaos
 
+HOST = ray.util.get_node_ip_address()  # where the workers of this cluster look for its head
 ROOT = Path(__file__).parents[2]
 CLUSTER: dict[str, Any] = {
     "cluster_name": "grows",
@@ -54,19 +57,21 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     # As ray.cluster_utils.AutoscalingCluster does it, which would stop every other Ray here.
     folder, port = Path("/tmp") / f"masklet-grow-{os.getpid()}", free_port()
     folder.mkdir()
-    provider = CLUSTER["provider"] | {"gcs_address": f"127.0.0.1:{port}"}
+    provider = CLUSTER["provider"] | {"gcs_address": f"{HOST}:{port}"}
     config = tmp_path / "autoscaling.json"
     config.write_text(json.dumps(CLUSTER | {"provider": provider}))
     environment = os.environ | {
         "RAY_TMPDIR": str(folder),
-        "RAY_ADDRESS": f"127.0.0.1:{port}",
+        "RAY_ADDRESS": f"{HOST}:{port}",
         "RAY_FAKE_CLUSTER": "1",
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "0123456789abcdef" * 4,
         "RAY_USAGE_STATS_ENABLED": "0",
         "OMP_NUM_THREADS": "1",
     }
     start = ["ray.scripts.scripts", "start", "--head", "--block", "--num-cpus=2"]
-    where = ["--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=false"]
+    where = [f"--node-ip-address={HOST}", f"--port={port}", "--include-dashboard=false"]
     more = ["--object-store-memory=100000000", f"--autoscaling-config={config}"]
     with (tmp_path / "head.log").open("wb") as log:
         words = [sys.executable, "-m", *start, *where, *more]
@@ -76,6 +81,8 @@ def environment(tmp_path: Path) -> Iterator[dict[str, str]]:
     yield environment
     head_node.send_signal(signal.SIGTERM)
     head_node.wait(timeout=60)
+    with suppress(ProcessLookupError):
+        os.killpg(head_node.pid, signal.SIGKILL)  # the workers outlive their head
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -93,7 +100,7 @@ def ask(environment: dict[str, str], program: str) -> str:
 def test_a_run_grows_onto_the_nodes_that_join(environment: dict[str, str], tmp_path: Path) -> None:
     nodes = "print(sum('GPU' in node['Resources'] for node in ray.nodes()))"
     (tmp_path / "videos").mkdir()
-    entries = job(tmp_path / "videos", videos=8, objects=2, n_frames=100)
+    entries = job(tmp_path / "videos", videos=6, objects=2, n_frames=80)
     manifest = write_manifest(entries, tmp_path / "videos.jsonl")
     out = tmp_path / "out"
     assert ask(environment, nodes) == "0"
@@ -107,5 +114,5 @@ def test_a_run_grows_onto_the_nodes_that_join(environment: dict[str, str], tmp_p
 
     assert ask(environment, nodes) == "2"
     found = list(read_masklets(str(out)))
-    assert len(found) == 16
+    assert len(found) == 12
     assert {row.status for row in found} == {"ok"}
