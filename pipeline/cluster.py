@@ -2,13 +2,14 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
 
-from pipeline.config import RunConfig
+from pipeline.config import ConfigError, RunConfig
 
 # CPUs that Ray Data needs beside our actors, or a resumed run waits for ever: one for the actor
 # that leaves out what is done, one for the tasks that read the plan and write the rows.
@@ -44,15 +45,20 @@ def ray_session(environment: Mapping[str, str] | None = None) -> Iterator[None]:
     """A Ray cluster: the one this program is part of or RAY_ADDRESS names, or one of our own.
 
     Its workers have this environment: set later, it would miss the clients that tasks bring along.
+    Raises ConfigError where RAY_ADDRESS names a cluster that cannot be joined.
     """
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its warnings are about our settings
     if ray.is_initialized():
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if os.environ.get("RAY_ADDRESS"):
+    if address := os.environ.get("RAY_ADDRESS"):
         variables = {"env_vars": dict(environment or {})}
-        ray.init(logging_level=logging.WARNING, runtime_env=variables)
+        _knock(address)
+        try:
+            ray.init(logging_level=logging.WARNING, runtime_env=variables)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise _not_joined(address, str(error).splitlines()[0]) from error
     else:
         # Ray's core complains of how Ray Data starts its actors; its logs keep what matters.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -68,3 +74,21 @@ def ray_session(environment: Mapping[str, str] | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Fails at once where nobody answers at host:port; Ray would try for a quarter of an hour."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:  # `auto`, and what else Ray can resolve
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise _not_joined(address, str(error)) from error
+
+
+def _not_joined(address: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"RAY_ADDRESS={address} cannot be joined: {why}. Check it, and RAY_AUTH_MODE=token with "
+        "the cluster's RAY_AUTH_TOKEN; or unset it, and a run starts a cluster of its own here"
+    )

@@ -116,7 +116,7 @@ def cluster(
     try:
         found = join()
     except (ConnectionError, RuntimeError, ValueError) as error:
-        advice = "check RAY_ADDRESS, and that RAY_AUTH_TOKEN is the cluster's"
+        advice = "check RAY_ADDRESS, and RAY_AUTH_MODE=token with the cluster's RAY_AUTH_TOKEN"
         return Finding("cluster", f"it cannot be joined: {error}", advice, ok=False)
     if found is None:
         return Finding("cluster", "none is named by RAY_ADDRESS: a run starts one of its own here")
