@@ -8,8 +8,8 @@ masklet rows, both ways from the middle frame, and reports the most memory it ev
 the masks' run-length codes, has to grow; it is shown apart, since untrained weights draw masks like
 noise, whose codes are a hundred times longer than those of real objects.
 
-`--along` looks at the engine alone, without results, while it walks through one video: what the
-process holds after 50 frames (of a shorter video, after half), and the most on any later frame.
+`--along` looks at the engine alone, without results, while it walks through one video: the most
+that the process holds in the first 50 frames (of a shorter video, the first half), and later on.
 """
 
 import json
@@ -42,7 +42,7 @@ def main(
     lengths = frames or [50, 200, 800]
     if along:
         rows = [_measured_along(n, objects, model) for n in lengths]
-        table = Table("frames", "after", "held then, MiB", "most after that, MiB", "ratio")
+        table = Table("frames", "after", "most until then, MiB", "most after that, MiB", "ratio")
         for row in rows:
             first, most = row["first_mib"], row["most_mib"]
             mib = (f"{first:.1f}", f"{most:.1f}", f"{most / first:.3f}")
@@ -121,7 +121,7 @@ def track(clip: str, objects: int, model: str) -> None:
 
 
 def walk(clip: str, objects: int, model: str) -> None:
-    """Walks an engine through the clip; prints what the process held once settled, and at most."""
+    """Walks an engine through the clip; prints the most the process held early on, and later."""
     from pipeline.video import Video
     from sam2.checkpoint import load_model
     from sam2.engine import Engine
@@ -132,12 +132,11 @@ def walk(clip: str, objects: int, model: str) -> None:
     middle = video.info.n_frames // 2
     prompts = [{middle: PointPrompt(box=box)} for box in _boxes(objects)]
     tasks = [TrackTask(key, prompt, "both") for key, prompt in enumerate(prompts)]
-    walked = Engine(load_model(model)).run(
-        video, (_HEIGHT, _WIDTH), tasks, (0, video.info.n_frames)
-    )
+    engine = Engine(load_model(model, precision="auto"))
+    walked = engine.run(video, (_HEIGHT, _WIDTH), tasks, (0, video.info.n_frames))
     held = [_held() for _ in walked]
     settled = min(50, len(held) // 2)
-    print(settled, held[settled - 1], max(held[settled - 1 :]))
+    print(settled, max(held[:settled]), max(held[settled:]))
 
 
 def _boxes(objects: int) -> list[tuple[float, float, float, float]]:
