@@ -25,6 +25,7 @@ from pipeline.progress import Tally
 _FOLDER = "lease"
 RENEW_S = 15.0
 EXPIRY_S = 90.0  # an outage of storage that is shorter than this costs nobody the lease
+_LOST = signal.SIGUSR1  # to the main thread; a shell's background jobs ignore SIGINT
 
 _ended: set[str] = set()  # owners in this process; storage that is full may not know it yet
 
@@ -123,15 +124,18 @@ class Keeper:
         # Where the newest figures come from.
         self.read: Callable[[], Tally] = lambda: Tally(tracked=lease.tracked)
         self.ended, self.lost = threading.Event(), threading.Event()
+        self.interrupts = threading.current_thread() is threading.main_thread()
 
     def renew_until_ended(self) -> None:
-        """Interrupts the main thread if another driver has taken the lease over."""
+        """Interrupts the main thread, if it keeps the lease and another driver has taken it."""
         while not self.ended.wait(RENEW_S):
             try:
                 self.lease.renew(self.fs, self.folder, self.read())
             except LeaseError:
                 self.lost.set()
-                return signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                if self.interrupts and not self.ended.is_set():
+                    signal.pthread_kill(threading.main_thread().ident or 0, _LOST)
+                return
             except OSError:
                 continue  # storage is away; should the lease be lost meanwhile, we see it later
 
@@ -159,9 +163,13 @@ def kept(lease: Lease, fs: FileSystem, folder: str) -> Iterator[Keeper]:
     """Keeps a lease while the block runs; the block ends with LeaseError if it is lost."""
     keeper = Keeper(lease, fs, folder)
     thread = threading.Thread(target=keeper.renew_until_ended, daemon=True)
+    if keeper.interrupts:
+        before = signal.signal(_LOST, signal.default_int_handler)
     thread.start()
     try:
         yield keeper
+        if keeper.lost.is_set():
+            lease.check(fs, folder)
     except KeyboardInterrupt:
         if keeper.lost.is_set():
             lease.check(fs, folder)
@@ -169,6 +177,8 @@ def kept(lease: Lease, fs: FileSystem, folder: str) -> Iterator[Keeper]:
     finally:
         keeper.end()
         thread.join()
+        if keeper.interrupts:
+            signal.signal(_LOST, before or signal.SIG_DFL)
 
 
 def _path(folder: str, number: int) -> str:

@@ -1,6 +1,7 @@
 """The lease: one driver at a time, and a dead one does not block the next."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem
@@ -103,9 +105,12 @@ def test_the_lease_of_a_silent_driver_elsewhere_runs_out(tmp_path: Path) -> None
     assert Lease.take(FS, str(tmp_path)).number == 2
 
 
-def test_a_driver_that_was_taken_for_dead_stops(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("interrupts", [signal.default_int_handler, signal.SIG_IGN])
+def test_a_driver_that_was_taken_for_dead_stops_even_in_the_background(
+    interrupts: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGUSR1)
+    signal.signal(signal.SIGINT, interrupts)  # ignored, as it is of a shell's background jobs
     monkeypatch.setattr(lease_module, "RENEW_S", 0.05)
     first = Lease.take(FS, str(tmp_path))
 
@@ -114,8 +119,12 @@ def test_a_driver_that_was_taken_for_dead_stops(
             storage.put(FS, str(tmp_path / "lease" / "000002.json"), b"{}")
             time.sleep(30)
 
-    with pytest.raises(LeaseError, match="taken"):
-        work()
+    try:
+        with pytest.raises(LeaseError, match="taken"):
+            work()
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+    assert signal.getsignal(signal.SIGUSR1) == before[1]
     with pytest.raises(LeaseError, match="taken"):
         first.check(FS, str(tmp_path))
 
