@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 
@@ -54,11 +55,14 @@ def ray_session(environment: Mapping[str, str] | None = None) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address := os.environ.get("RAY_ADDRESS"):
         variables = {"env_vars": dict(environment or {})}
-        _knock(address)
         try:
-            ray.init(logging_level=logging.WARNING, runtime_env=variables)
+            join(address, logging_level=logging.WARNING, runtime_env=variables)
         except (ConnectionError, RuntimeError, ValueError) as error:
-            raise _not_joined(address, str(error).splitlines()[0]) from error
+            raise ConfigError(
+                f"RAY_ADDRESS={address} cannot be joined: {str(error).splitlines()[0]}. Check it, "
+                "and RAY_AUTH_MODE=token with the cluster's RAY_AUTH_TOKEN; or unset it, and a "
+                "run starts a cluster of its own here"
+            ) from error
     else:
         # Ray's core complains of how Ray Data starts its actors; its logs keep what matters.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -76,19 +80,16 @@ def ray_session(environment: Mapping[str, str] | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Fails at once where nobody answers at host:port; Ray would try for a quarter of an hour."""
+def join(address: str, **how: Any) -> Any:
+    """Joins the cluster that RAY_ADDRESS names; gives what `ray.init` gives.
+
+    Raises ConnectionError at once where nobody answers, for Ray would try for a quarter of an hour;
+    else what Ray says of it, a ConnectionError, RuntimeError or ValueError.
+    """
     host, _, port = address.rpartition(":")
-    if not host or not port.isdigit() or "/" in host:  # `auto`, and what else Ray can resolve
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except OSError as error:
-        raise _not_joined(address, str(error)) from error
-
-
-def _not_joined(address: str, why: str) -> ConfigError:
-    return ConfigError(
-        f"RAY_ADDRESS={address} cannot be joined: {why}. Check it, and RAY_AUTH_MODE=token with "
-        "the cluster's RAY_AUTH_TOKEN; or unset it, and a run starts a cluster of its own here"
-    )
+    if host and port.isdigit() and "/" not in host:  # not `auto`, or what else Ray can resolve
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+        except OSError as error:
+            raise ConnectionError(f"nobody answers at {address} ({error})") from error
+    return ray.init(**how)

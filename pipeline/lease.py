@@ -123,7 +123,8 @@ class Keeper:
         self.lease, self.fs, self.folder = lease, fs, folder
         # Where the newest figures come from.
         self.read: Callable[[], Tally] = lambda: Tally(tracked=lease.tracked)
-        self.ended, self.lost = threading.Event(), threading.Event()
+        self.ended = threading.Event()
+        self.lost: LeaseError | None = None  # why we no longer hold it
         self.interrupts = threading.current_thread() is threading.main_thread()
 
     def renew_until_ended(self) -> None:
@@ -131,8 +132,8 @@ class Keeper:
         while not self.ended.wait(RENEW_S):
             try:
                 self.lease.renew(self.fs, self.folder, self.read())
-            except LeaseError:
-                self.lost.set()
+            except LeaseError as error:
+                self.lost = error
                 if self.interrupts and not self.ended.is_set():
                     signal.pthread_kill(threading.main_thread().ident or 0, _LOST)
                 return
@@ -168,17 +169,16 @@ def kept(lease: Lease, fs: FileSystem, folder: str) -> Iterator[Keeper]:
     thread.start()
     try:
         yield keeper
-        if keeper.lost.is_set():
-            lease.check(fs, folder)
     except KeyboardInterrupt:
-        if keeper.lost.is_set():
-            lease.check(fs, folder)
-        raise
+        if not keeper.lost:
+            raise
     finally:
         keeper.end()
         thread.join()
         if keeper.interrupts:
             signal.signal(_LOST, before or signal.SIG_DFL)
+    if keeper.lost:
+        raise keeper.lost
 
 
 def _path(folder: str, number: int) -> str:

@@ -6,19 +6,20 @@ from collections.abc import Mapping
 
 import ray
 
+from pipeline.cluster import join
 from pipeline.doctor import Cluster
 
 
 def survey() -> Cluster | None:
     """Joins the cluster that RAY_ADDRESS names and looks round; None if it names none.
 
-    Raises ConnectionError or RuntimeError, with Ray's own words, where it cannot be joined.
+    Raises ConnectionError, RuntimeError or ValueError where it cannot be joined.
     """
     address = os.environ.get("RAY_ADDRESS")
     if not address:
         return None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    context = ray.init(logging_level=logging.ERROR, log_to_driver=False)
+    context = join(address, logging_level=logging.ERROR, log_to_driver=False)
     try:
         resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]

@@ -10,6 +10,7 @@ import ray
 
 from pipeline.cluster import ray_session
 from pipeline.config import ConfigError
+from pipeline.survey import survey
 from tests.chaos.gateway import free_port
 
 
@@ -29,6 +30,13 @@ def test_a_cluster_that_does_not_answer_is_told_at_once(clip: Path, tmp_path: Pa
     assert run.returncode == 2
     assert f"error: RAY_ADDRESS={address} cannot be joined" in run.stderr
     assert "Traceback" not in run.stderr
+
+
+def test_the_doctor_is_told_at_once_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
+
+    with pytest.raises(ConnectionError, match="nobody answers"):
+        survey()
 
 
 def test_what_ray_says_of_a_cluster_that_it_cannot_join_is_passed_on(
