@@ -1,7 +1,7 @@
 """Memory of tracking against the length of the video: it must not grow.
 
 python -m bench.memory [--frames 50 --frames 200 --frames 800] [--objects 2] [--model nano]
-python -m bench.memory --along --frames 800 --objects 8
+python -m bench.memory --along --frames 800 --objects 8 [--direction forward|reverse|both]
 
 Each length runs in a process of its own, from an H.264 file (854x480, made for the purpose) to
 masklet rows, both ways from the middle frame, and reports the most memory it ever held. The result,
@@ -10,9 +10,12 @@ noise, whose codes are a hundred times longer than those of real objects.
 
 `--along` looks at the engine alone, without results, while it walks through one video: the most
 that the process holds in the first 50 frames (of a shorter video, the first half), and later on.
+Walked both ways, from the middle, it turns round after half of them, and reading back takes some
+MiB that reading on does not: both are then "later on".
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -27,6 +30,7 @@ import typer
 from rich.table import Table
 
 from bench.machine import machine
+from sam2.task import Direction
 
 _RESULTS = Path(__file__).parent / "results" / "memory.json"
 _WIDTH, _HEIGHT = 854, 480
@@ -37,11 +41,12 @@ def main(
     objects: int = 2,
     model: str = "nano",
     along: Annotated[bool, typer.Option("--along", help="While the engine walks.")] = False,
+    direction: Annotated[str, typer.Option(help="Of the walk: forward, reverse or both.")] = "both",
 ) -> None:
     """Measure the memory of tracking videos of several lengths."""
     lengths = frames or [50, 200, 800]
     if along:
-        rows = [_measured_along(n, objects, model) for n in lengths]
+        rows = [_measured_along(n, objects, model, direction) for n in lengths]
         table = Table("frames", "after", "most until then, MiB", "most after that, MiB", "ratio")
         for row in rows:
             first, most = row["first_mib"], row["most_mib"]
@@ -51,7 +56,7 @@ def main(
         rows, table = _by_length(lengths, objects, model)
     rich.print(table)
     result = {"model": model, "objects": objects, "rows": rows, "machine": machine()}
-    path = _RESULTS.with_stem(f"memory-along-{model}") if along else _RESULTS
+    path = _RESULTS.with_stem(f"memory-along-{model}-{direction}") if along else _RESULTS
     path.write_text(json.dumps(result, indent=2) + "\n")
 
 
@@ -73,19 +78,22 @@ def _measured(n_frames: int, objects: int, model: str) -> dict[str, float]:
     return {"frames": n_frames, "masks": masks, **mib}
 
 
-def _measured_along(n_frames: int, objects: int, model: str) -> dict[str, float]:
-    after, first, most = _in_a_process("walk", n_frames, objects, model)
+def _measured_along(n_frames: int, objects: int, model: str, direction: str) -> dict[str, float]:
+    after, first, most = _in_a_process("walk", n_frames, objects, model, direction)
     mib = {"first_mib": first / 2**20, "most_mib": most / 2**20}
     return {"frames": n_frames, "after": after, **mib}
 
 
-def _in_a_process(what: str, n_frames: int, objects: int, model: str) -> list[int]:
+def _in_a_process(what: str, n_frames: int, *settings: str | int) -> list[int]:
     """The figures that `track` or `walk` prints of a clip made for it."""
+    from pipeline.cluster import ONE_HEAP  # not above: the measured process should hold no Ray
+
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "clip.mp4"
         write_clip(clip, n_frames)
-        command = [sys.executable, "-m", "bench.memory", what, str(clip), str(objects), model]
-        run = subprocess.run(command, check=True, capture_output=True, text=True)
+        command = [sys.executable, "-m", "bench.memory", what, str(clip), *map(str, settings)]
+        environment = os.environ | ONE_HEAP  # as a run's workers have it
+        run = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     return [int(figure) for figure in run.stdout.split()]
 
 
@@ -104,7 +112,7 @@ def write_clip(path: Path, n_frames: int) -> None:
         container.mux(stream.encode(None))
 
 
-def track(clip: str, objects: int, model: str) -> None:
+def track(clip: str, objects: str, model: str) -> None:
     """Tracks the clip in this process; prints its peak memory in KiB, its masks and their bytes."""
     from pipeline.clip import one_video
     from pipeline.plan import make_plan
@@ -113,14 +121,14 @@ def track(clip: str, objects: int, model: str) -> None:
     from sam2.checkpoint import load_model
 
     middle = Video(clip).info.n_frames // 2
-    boxes = [f"{middle}:{','.join(map(str, box))}" for box in _boxes(objects)]
+    boxes = [f"{middle}:{','.join(map(str, box))}" for box in _boxes(int(objects))]
     tasks = make_plan([one_video(clip, boxes, direction="both")])
     codes = [code for m in Segmenter(load_model(model)).segment(tasks) for code in m.counts]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(peak, len(codes), sum(sys.getsizeof(code) for code in codes))
 
 
-def walk(clip: str, objects: int, model: str) -> None:
+def walk(clip: str, objects: str, model: str, direction: Direction) -> None:
     """Walks an engine through the clip; prints the most the process held early on, and later."""
     from pipeline.video import Video
     from sam2.checkpoint import load_model
@@ -129,9 +137,10 @@ def walk(clip: str, objects: int, model: str) -> None:
     from sam2.task import TrackTask
 
     video = Video(clip)
-    middle = video.info.n_frames // 2
-    prompts = [{middle: PointPrompt(box=box)} for box in _boxes(objects)]
-    tasks = [TrackTask(key, prompt, "both") for key, prompt in enumerate(prompts)]
+    last = video.info.n_frames - 1
+    start = {"forward": 0, "reverse": last, "both": (last + 1) // 2}[direction]
+    prompts = [{start: PointPrompt(box=box)} for box in _boxes(int(objects))]
+    tasks = [TrackTask(key, prompt, direction) for key, prompt in enumerate(prompts)]
     engine = Engine(load_model(model, precision="auto"))
     walked = engine.run(video, (_HEIGHT, _WIDTH), tasks, (0, video.info.n_frames))
     held = [_held() for _ in walked]
@@ -149,7 +158,9 @@ def _held() -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] in (["track"], ["walk"]):
-        {"track": track, "walk": walk}[sys.argv[1]](sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    if sys.argv[1:2] == ["track"]:
+        track(*sys.argv[2:])
+    elif sys.argv[1:2] == ["walk"]:
+        walk(*sys.argv[2:])  # type: ignore[arg-type]  # a direction as text
     else:
         typer.run(main)

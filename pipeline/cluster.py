@@ -15,6 +15,9 @@ from pipeline.config import ConfigError, RunConfig
 # CPUs that Ray Data needs beside our actors, or a resumed run waits for ever: one for the actor
 # that leaves out what is done, one for the tasks that read the plan and write the rows.
 _DATA_CPUS = 2
+# One heap for all threads of a worker: of many, what one thread takes and another gives back lies
+# about, and a long run slowly grows. glibc reads this when a process starts.
+ONE_HEAP: Mapping[str, str] = {"MALLOC_ARENA_MAX": "1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def ray_session(environment: Mapping[str, str] | None = None) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address := os.environ.get("RAY_ADDRESS"):
-        variables = {"env_vars": dict(environment or {})}
+        variables = {"env_vars": {**ONE_HEAP, **(environment or {})}}
         try:
             join(address, logging_level=logging.WARNING, runtime_env=variables)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -66,6 +69,8 @@ def ray_session(environment: Mapping[str, str] | None = None) -> Iterator[None]:
     else:
         # Ray's core complains of how Ray Data starts its actors; its logs keep what matters.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        for name, value in ONE_HEAP.items():
+            os.environ.setdefault(name, value)
         ray.init(
             "local",  # not one that somebody has started here for something else
             num_cpus=(os.cpu_count() or 1) + _DATA_CPUS,  # those two have little to do

@@ -173,13 +173,14 @@ def test_settings_of_storage_reach_the_workers_of_a_cluster_that_runs(shell: She
 import os, ray
 from pipeline.cluster import ray_session
 with ray_session({"AWS_REQUEST_CHECKSUM_CALCULATION": "when_required"}):
-    ask = ray.remote(lambda: os.environ["AWS_REQUEST_CHECKSUM_CALCULATION"])
-    print(ray.get(ask.remote()))
+    names = ("AWS_REQUEST_CHECKSUM_CALCULATION", "MALLOC_ARENA_MAX")
+    ask = ray.remote(lambda: [os.environ[name] for name in names])
+    print(*ray.get(ask.remote()))
 """
 
     done = shell.run(sys.executable, "-c", program, RAY_ADDRESS=shell.address)
 
-    assert done.stdout.split() == ["when_required"], done.stderr
+    assert done.stdout.split() == ["when_required", "1"], done.stderr  # and one heap each
 
 
 @pytest.mark.usefixtures("pair")
