@@ -9,14 +9,14 @@ the masks' run-length codes, has to grow; it is shown apart, since untrained wei
 noise, whose codes are a hundred times longer than those of real objects.
 
 `--along` looks at the engine alone, without results, while it walks through one video: the most
-that the process holds in the first 50 frames (of a shorter video, the first half), and later on.
-Walked both ways, from the middle, it turns round after half of them, and reading back takes some
-MiB that reading on does not: both are then "later on".
+that the process ever held after the first 50 frames (of a shorter video, the first half), and at
+the end. Walked both ways, from the middle, it turns round after half of them, and reading back
+takes some MiB that reading on does not.
 """
 
 import json
 import os
-import resource
+import re
 import subprocess
 import sys
 import tempfile
@@ -47,7 +47,7 @@ def main(
     lengths = frames or [50, 200, 800]
     if along:
         rows = [_measured_along(n, objects, model, direction) for n in lengths]
-        table = Table("frames", "after", "most until then, MiB", "most after that, MiB", "ratio")
+        table = Table("frames", "after", "most until then, MiB", "most at the end, MiB", "ratio")
         for row in rows:
             first, most = row["first_mib"], row["most_mib"]
             mib = (f"{first:.1f}", f"{most:.1f}", f"{most / first:.3f}")
@@ -73,8 +73,8 @@ def _by_length(
 
 
 def _measured(n_frames: int, objects: int, model: str) -> dict[str, float]:
-    peak_kib, masks, result = _in_a_process("track", n_frames, objects, model)
-    mib = {"peak_mib": peak_kib / 1024, "result_mib": result / 2**20}
+    peak, masks, result = _in_a_process("track", n_frames, objects, model)
+    mib = {"peak_mib": peak / 2**20, "result_mib": result / 2**20}
     return {"frames": n_frames, "masks": masks, **mib}
 
 
@@ -113,7 +113,7 @@ def write_clip(path: Path, n_frames: int) -> None:
 
 
 def track(clip: str, objects: str, model: str) -> None:
-    """Tracks the clip in this process; prints its peak memory in KiB, its masks and their bytes."""
+    """Tracks the clip in this process; prints its peak memory, its masks and their bytes."""
     from pipeline.clip import one_video
     from pipeline.plan import make_plan
     from pipeline.segmenter import Segmenter
@@ -124,8 +124,7 @@ def track(clip: str, objects: str, model: str) -> None:
     boxes = [f"{middle}:{','.join(map(str, box))}" for box in _boxes(int(objects))]
     tasks = make_plan([one_video(clip, boxes, direction="both")])
     codes = [code for m in Segmenter(load_model(model)).segment(tasks) for code in m.counts]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(peak, len(codes), sum(sys.getsizeof(code) for code in codes))
+    print(_most_held(), len(codes), sum(sys.getsizeof(code) for code in codes))
 
 
 def walk(clip: str, objects: str, model: str, direction: Direction) -> None:
@@ -143,18 +142,21 @@ def walk(clip: str, objects: str, model: str, direction: Direction) -> None:
     tasks = [TrackTask(key, prompt, direction) for key, prompt in enumerate(prompts)]
     engine = Engine(load_model(model, precision="auto"))
     walked = engine.run(video, (_HEIGHT, _WIDTH), tasks, (0, video.info.n_frames))
-    held = [_held() for _ in walked]
-    settled = min(50, len(held) // 2)
-    print(settled, max(held[:settled]), max(held[settled:]))
+    most = [_most_held() for _ in walked]
+    settled = min(50, len(most) // 2)
+    print(settled, most[settled - 1], most[-1])
 
 
 def _boxes(objects: int) -> list[tuple[float, float, float, float]]:
     return [(100 + 40 * i, 100, 300 + 40 * i, 300) for i in range(objects)]
 
 
-def _held() -> int:
-    """Bytes of memory in use by this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+def _most_held() -> int:
+    """The most bytes of memory that this process has had in use until now."""
+    (line,) = re.findall(
+        r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.MULTILINE
+    )
+    return int(line) * 1024
 
 
 if __name__ == "__main__":
