@@ -41,7 +41,7 @@ def main(
     objects: int = 2,
     model: str = "nano",
     along: Annotated[bool, typer.Option("--along", help="While the engine walks.")] = False,
-    direction: Annotated[str, typer.Option(help="Of the walk: forward, reverse or both.")] = "both",
+    direction: Annotated[Direction, typer.Option(help="Of the walk.")] = "both",
 ) -> None:
     """Measure the memory of tracking videos of several lengths."""
     lengths = frames or [50, 200, 800]
