@@ -1,4 +1,4 @@
-"""The trainer: one model, its optimizer, and the running average of its weights that is kept."""
+"""The trainer: one model, its optimizers, and the running average of its weights that is kept."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sam2.model import Sam2
 from sam2.training.losses import Losses
+from sam2.training.optimizers import make_optimizers
 from sam2.training.walk import Batch, Lesson, teach
 
 
@@ -84,17 +85,7 @@ class Trainer:
         self.model, self.recipe, self.step_count = model, recipe, 0
         self.teacher = teacher or Teacher(model)
         self.average = deepcopy(model).requires_grad_(False).eval()
-        trained = [p for p in model.parameters() if p.requires_grad]
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in trained if p.ndim > 1]},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        self.optimizer = torch.optim.AdamW(
-            groups,
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            betas=(0.9, 0.95),
-        )
+        self.optimizers = make_optimizers(model, recipe.learning_rate, recipe.weight_decay)
 
     def step(
         self, batch: Batch, lesson: Lesson, generator: torch.Generator, share: float = 1.0
@@ -103,9 +94,9 @@ class Trainer:
 
         Raises TrainingError, with all weights as they were, if the loss is no number.
         """
-        for group in self.optimizer.param_groups:
+        for group in (group for one in self.optimizers for group in one.param_groups):
             group["lr"] = share * self.recipe.rate(self.step_count)
-        self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         with self._precision(batch.frames.device):
             losses: Losses = self.teacher(batch, lesson, generator)
         total = losses.total + self.recipe.scale_weight * losses.scale
@@ -119,7 +110,8 @@ class Trainer:
                 f"{report.gradient}. Nothing was learnt from this batch, and the last checkpoint "
                 f"is good. Lower the learning rate, or look at its clips: {', '.join(batch.names)}"
             )
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step_count += 1
         self._average()
         return report
@@ -129,7 +121,7 @@ class Trainer:
         return {
             "model": self.model.state_dict(),
             "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step_count,
         }
 
@@ -137,7 +129,8 @@ class Trainer:
         """Goes back to where `state` was taken."""
         self.model.load_state_dict(state["model"])
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, own in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(own)
         self.step_count = state["step"]
 
     @torch.no_grad()
