@@ -20,6 +20,7 @@ from sam2.training.scenes import EASY, HARD, MEDIUM, WILD, Clip, Difficulty, dra
 
 LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD, "wild": WILD}
 CROWD = (2, 6)  # objects of a training scene: more than one follows can be drawn from it
+STRIDES = (0.5, 3.0)  # units of time from one frame of a scene to the next
 LONGEST_STRIDE = 3  # frames of a video from one frame of a clip to the next
 
 
@@ -37,9 +38,10 @@ class SyntheticClips:
         self.level = replace(level, things=CROWD)
 
     def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> Clip:
-        """A clip of a new scene; its frames lie one to three units of time apart."""
-        scene = draw_scene(rng, self.level, frames=max(frames, 4))
-        return scene.render(frames, size, float(rng.uniform(1, 3)), device)
+        """A clip of a new scene, fast or slow; what happens in it happens within the clip."""
+        stride = float(np.exp(rng.uniform(*np.log(STRIDES))))
+        scene = draw_scene(rng, self.level, frames=max(round(frames * stride), 4))
+        return scene.render(frames, size, stride, device)
 
 
 class LabelledClips:
