@@ -40,6 +40,9 @@ class ModelConfig:
     pointer_span: int = 16  # an object pointer is read up to this many frames (less one) away
     absent_memory: bool = True  # SAM 2.1 marks the memory of frames without the object
     pointer_positions: bool = True  # SAM 2.1 tells object pointers how old they are
+    # Whether what is ambiguous, a lone click or a frame without a prompt, is answered by the most
+    # promising of masks 1 to 3, its possible readings. If not, mask 0 answers everything.
+    readings: bool = True
     # A clear prompt is answered by mask 0, unless that mask changes too much when its threshold
     # moves by the offset; stability is 0..1, and a threshold of 0 trusts mask 0 always.
     stability_offset: float = 0.05

@@ -166,8 +166,11 @@ def choose(config: ModelConfig, decoded: Decoded, ambiguous: bool) -> tuple[Tens
     """The mask, predicted IoU and mask token to go on with: (B, S/4, S/4), (B,), (B, C).
 
     An ambiguous prompt takes the most promising of readings 1 to 3. A clear one takes mask 0, but
-    the most promising reading replaces a mask 0 that hangs on its threshold; its token stays.
+    the most promising reading replaces a mask 0 that hangs on its threshold; its token stays. A
+    model without readings takes mask 0 for all.
     """
+    if not config.readings:
+        return decoded.masks[:, 0], decoded.ious[:, 0], decoded.tokens[:, 0]
     rows = torch.arange(decoded.ious.shape[0], device=decoded.ious.device)
     best = decoded.ious[:, 1:].argmax(dim=1) + 1
     if ambiguous:

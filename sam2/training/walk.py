@@ -27,6 +27,7 @@ FIRST = {"click": click, "box": box}
 FINENESS = 2  # the loss sees masks at this fraction of the picture's side
 # How much a score counts: objects that always show would teach it to say nothing else.
 HIDDEN, SHOWN, NEVER_HIDDEN = 1.5, 1.0, 0.5
+ANSWER, READINGS = slice(1), slice(1, None)  # of the decoder's four masks
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,7 +152,10 @@ class _Walk:
         ambiguous = clicks is None or clicks.labels.shape[1] == 1
         rows = torch.tensor(self.batch.clips, device=truth.device)
         balanced = rows if self.lesson.balanced else None
-        self.scored.append(_score(decoded, truth, ambiguous, self.hides, balanced))
+        if ambiguous:
+            self.scored.append(_score(decoded, READINGS, truth, self.hides, balanced))
+        if not ambiguous or not self.model.config.readings:
+            self.scored.append(_score(decoded, ANSWER, truth, self.hides, balanced))
         mask, _, token = choose(self.model.config, decoded, ambiguous)
         return Answer(mask.float(), token)
 
@@ -179,14 +183,13 @@ class _Walk:
 
 
 def _score(
-    decoded: Decoded, truth: Tensor, ambiguous: bool, hides: Tensor, balanced: Tensor | None
+    decoded: Decoded, which: slice, truth: Tensor, hides: Tensor, balanced: Tensor | None
 ) -> Losses:
-    """Of an ambiguous prompt's three readings the best is supervised, else mask 0."""
-    readings = slice(1, None) if ambiguous else slice(1)
+    """The losses of some of the four masks, of which the best is supervised."""
     target = F.avg_pool2d(truth[:, None].float(), FINENESS)[:, 0]
     shown = truth.flatten(1).any(dim=1)
     weight = torch.where(shown, torch.where(hides, SHOWN, NEVER_HIDDEN), HIDDEN)
-    masks, ious = decoded.masks[:, readings], decoded.ious[:, readings]
+    masks, ious = decoded.masks[:, which], decoded.ious[:, which]
     pixels = None
     if balanced is not None:
         pixels = balance((target > 0.5).flatten(1), balanced).view_as(target)

@@ -411,3 +411,13 @@ def test_stability_is_the_share_of_a_mask_that_survives_a_stricter_threshold() -
     masks[1, 1, :5] = 1.0
 
     torch.testing.assert_close(stability(masks, offset=0.05), torch.tensor([1.0, 5 / 15, 1.0]))
+
+
+@pytest.mark.parametrize("ambiguous", [True, False])
+def test_a_model_without_readings_answers_all_by_mask_zero(ambiguous: bool) -> None:
+    plain = replace(TINY, readings=False)
+
+    mask, iou, token = choose(plain, decoded([0.1, 0.2, 0.7, 0.6], [0.01, 2, 3, 4]), ambiguous)
+
+    assert (float(mask[0, 0, 0]), float(token)) == (pytest.approx(0.01), 0)
+    assert float(iou) == pytest.approx(0.1)

@@ -95,6 +95,20 @@ def test_objects_are_taught_alike_alone_and_together(batch: Batch, first: str) -
     assert torch.isfinite(together.total)
 
 
+@pytest.mark.parametrize("readings", [True, False])
+def test_what_is_ambiguous_teaches_mask_zero_only_where_that_answers(
+    batch: Batch, readings: bool
+) -> None:
+    model = deepcopy(tiny_model(replace(TINY, readings=readings)))
+
+    teach(model, batch, Lesson("click"), chance()).total.backward()  # type: ignore[no-untyped-call]
+
+    heads = model.sam_mask_decoder.output_hypernetworks_mlps
+    taught = [any(w.grad is not None and w.grad.any() for w in head.parameters()) for head in heads]
+    assert taught[0] is not readings
+    assert any(taught[1:])
+
+
 @pytest.mark.parametrize(
     "lesson",
     [
