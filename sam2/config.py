@@ -74,6 +74,7 @@ _NANO = ModelConfig(
     memory_channels=32,
     memory_layers=2,
     feedforward=512,
+    readings=False,
 )
 
 

@@ -26,7 +26,7 @@ Kind = Literal["pixels", "click", "box", "mask"]
 FIRST = {"click": click, "box": box}
 FINENESS = 2  # the loss sees masks at this fraction of the picture's side
 # How much a score counts: objects that always show would teach it to say nothing else.
-HIDDEN, SHOWN, NEVER_HIDDEN = 1.5, 1.0, 0.5
+HIDDEN, SHOWN, NEVER_HIDDEN = 3.0, 2.0, 1.0
 ANSWER, READINGS = slice(1), slice(1, None)  # of the decoder's four masks
 
 
