@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from sam2.devices import batches_pay
+from sam2.heap import Heap
 from sam2.images import normalise
 from sam2.model import FrameFeatures, Sam2
 from sam2.prompts import MaskPrompt, Prompt
@@ -85,6 +86,7 @@ class Engine:
         self._numbers = count()
         self._news = Event()  # a frame of some video is decoded
         self._measure = measure
+        self._heap = Heap()
 
     def run(
         self,
@@ -156,6 +158,7 @@ class Engine:
         elif self.busy and not events:
             self._news.wait()
             self._measure("decode_wait_s", perf_counter() - started)
+        self._heap.tidy()
         return events
 
     # ---- along the frames
