@@ -14,6 +14,7 @@ from sam2.training import shapes, textures
 from sam2.training.camera import Camera, Lens, draw_camera, draw_lens
 from sam2.training.shapes import Shape, draw_shape
 from sam2.training.textures import Colour, Texture, draw_colour, draw_texture
+from sam2.training.things import Patch, Path, Shadow, Thing
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,8 @@ class Difficulty:
     backgrounds: tuple[str, ...] = textures.TRAINED
     families: tuple[str, ...] = shapes.TRAINED
     clutter: int = 0  # most things that stand about behind the objects
-    parts: float = 0.0  # chance that an object is of two paints, like a shirt and trousers
+    patches: int = 0  # most patches of other paints on an object, like a shirt and trousers
+    shadow: float = 0.0  # chance that a thing casts one
 
 
 EASY = Difficulty(
@@ -54,69 +56,14 @@ HARD = Difficulty(
     contrast=0.9, distinctness=0.1, lookalike=0.5, occluder=0.5, leaving=0.35, camera=0.02,
     lens=1.0,
 )  # fmt: skip
-# Nearer to what cameras see: objects of several paints, cluttered ground, natural textures, calmer
-# ways. For training only; the exam stays as it was set.
+# Nearer to what cameras see: objects of several paints, some of them the ground's, with shadows;
+# cluttered ground, natural textures, calmer ways. For training only; the exam stays as it was set.
 WILD = Difficulty(
     things=(1, 4), size=(0.05, 0.28), speed=(0.001, 0.02), spin=0.06, deformation=0.5,
     contrast=0.8, distinctness=0.1, lookalike=0.35, occluder=0.35, leaving=0.1, camera=0.012,
     lens=0.7, patterns=(*textures.TRAINED, "grain", "mosaic"), backgrounds=textures.NATURAL,
-    families=shapes.VARIED, clutter=6, parts=0.5,
+    families=shapes.VARIED, clutter=6, patches=4, shadow=0.4,
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """Where something is, and how fast it goes: a straight way with a sway across it."""
-
-    start: tuple[float, float]
-    velocity: tuple[float, float]
-    sway: tuple[float, float]
-    pace: float  # radians per frame
-    phase: float
-
-    def at(self, time: Tensor) -> tuple[Tensor, Tensor]:
-        """The place at each time (T, 1, 1) -> x and y, (T, 1, 1) each."""
-        swing = torch.sin(self.pace * time + self.phase) - np.sin(self.phase)
-        x, y = (
-            start + velocity * time + sway * swing
-            for start, velocity, sway in zip(self.start, self.velocity, self.sway, strict=True)
-        )
-        return x, y
-
-
-@dataclass(frozen=True, slots=True)
-class Thing:
-    """A painted shape on its way. Only an object counts; the others are there to hide objects."""
-
-    shape: Shape
-    texture: Texture
-    path: Path
-    size: float
-    aspect: float
-    angle: float
-    spin: float
-    growth: float  # per frame
-    light: float  # how much brighter its lit side is
-    is_object: bool = True
-    other: Texture | None = None  # of the half beyond its waist
-    waist: float = 0.0  # in its own plane
-
-    def place(self, x: Tensor, y: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
-        """World coordinates (T, H, W) in the thing's own plane: u and v."""
-        centre_x, centre_y = self.path.at(time)
-        angle = self.angle + self.spin * time
-        scale = self.size * torch.exp(self.growth * time)
-        x, y = (x - centre_x) / scale, (y - centre_y) / scale
-        u = x * torch.cos(angle) + y * torch.sin(angle)
-        v = y * torch.cos(angle) - x * torch.sin(angle)
-        return u * self.aspect, v / self.aspect
-
-    def paint(self, u: Tensor, v: Tensor) -> Tensor:
-        """Its colour at each point of its own plane: (T, H, W) -> (T, 3, H, W), 0..1."""
-        paint = self.texture.paint(u, v)
-        if self.other:
-            paint = torch.where((u > self.waist)[:, None], self.other.paint(u, v), paint)
-        return (paint * (1 - self.light * v.clamp(-1, 1))[:, None]).clamp(0, 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,10 +98,8 @@ class Scene:
         picture = self.background.paint(2 * x - 1, 2 * y - 1)
         masks: list[Tensor] = []
         for thing in self.things:
-            u, v = thing.place(x, y, time)
-            cover = (0.5 + thing.shape.depth(u, v, time) * thing.size * size).clamp(0, 1)
-            picture = torch.lerp(picture, thing.paint(u, v), cover[:, None])
-            solid = cover > 0.5
+            picture = thing.darken(picture, x, y, time)
+            solid = thing.draw(picture, x, y, time)
             masks = [mask & ~solid for mask in masks]
             if thing.is_object:
                 masks.append(solid)
@@ -200,10 +145,26 @@ def _draw_thing(rng: np.random.Generator, level: Difficulty, behind: Colour, fra
         growth=float(rng.uniform(-1, 1)) * level.speed[1] * 0.7,
         light=float(rng.uniform(0, 0.35)),
     )
-    if not level.parts or rng.random() >= level.parts:
-        return thing
-    other = draw_texture(rng, level.patterns, level.contrast)
-    return replace(thing, other=other, waist=float(rng.uniform(-0.4, 0.4)))
+    if level.patches:
+        thing = replace(thing, patches=_draw_patches(rng, level, behind))
+    if level.shadow and rng.random() < level.shadow:
+        thing = replace(thing, shadow=_draw_shadow(rng))
+    return thing
+
+
+def _draw_patches(rng: np.random.Generator, level: Difficulty, behind: Colour) -> tuple[Patch, ...]:
+    """Other paints for parts of a thing; one in four has the colour of what is behind it."""
+    patches = []
+    for _ in range(rng.integers(level.patches + 1)):
+        base = behind if rng.random() < 0.25 else None
+        texture = draw_texture(rng, level.patterns, level.contrast, base)
+        patches.append(Patch(texture, *(float(place) for place in rng.normal(0, 0.6, 2))))
+    return tuple(patches)
+
+
+def _draw_shadow(rng: np.random.Generator) -> Shadow:
+    x, y = float(rng.uniform(-0.8, 0.8)), float(rng.uniform(0.1, 0.9))
+    return Shadow(x, y, darkness=float(rng.uniform(0.2, 0.7)))
 
 
 def _colour_unlike(rng: np.random.Generator, other: Colour, distance: float) -> Colour:

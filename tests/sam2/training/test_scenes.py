@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,7 +13,8 @@ from sam2.training import shapes, textures
 from sam2.training.camera import compress, draw_lens
 from sam2.training.scenes import EASY, HARD, MEDIUM, WILD, Difficulty, draw_scene
 from sam2.training.shapes import draw_shape
-from sam2.training.textures import draw_texture
+from sam2.training.textures import Texture, draw_texture
+from sam2.training.things import Patch, Shadow, Thing
 
 LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD, "wild": WILD}
 # Plain colours far from their background and a clean lens: what is seen can be told by colour.
@@ -126,19 +128,54 @@ def test_training_and_exam_share_no_shape() -> None:
     assert trained | set(shapes.HELD_OUT) == set(shapes.FAMILIES)
 
 
-def test_wild_clips_have_objects_of_two_paints_and_clutter_that_stands_still() -> None:
+def test_each_point_of_an_object_has_the_paint_of_the_patch_whose_middle_is_nearest() -> None:
+    thing = replace(_wild_objects()[0], light=0.0)
+    red, green, blue = (Texture("plain", (c, c), 1.0, 0.0, 0) for c in np.eye(3).tolist())
+    thing = replace(thing, texture=red, patches=(Patch(green, 1.0, 0.0), Patch(blue, 0.0, 1.0)))
+    u, v = torch.tensor([[[-0.1, 0.4, 0.6, 0.1]]]), torch.tensor([[[0.0, 0.1, 0.1, 0.8]]])
+
+    colours = thing.paint(u, v)[0, :, 0].argmax(dim=0)
+
+    assert colours.tolist() == [0, 0, 1, 2]
+
+
+def test_wild_objects_have_up_to_four_patches_and_those_of_the_exam_none() -> None:
+    exam = draw_scene(np.random.default_rng(3), HARD)
+
+    assert {len(thing.patches) for thing in _wild_objects()} == {0, 1, 2, 3, 4}
+    assert not any(thing.patches or thing.shadow for thing in exam.things)
+
+
+def test_a_shadow_darkens_the_ground_beside_a_thing_and_is_no_part_of_it() -> None:
+    level = replace(EASY, things=(1, 1), lens=0.0, camera=0.0)
+    scene = draw_scene(np.random.default_rng(2), level)
+    (thing,) = scene.things
+    shaded = replace(thing, shadow=Shadow(0.0, 1.0, darkness=0.5))
+
+    plain = scene.render(1, 128)
+    clip = replace(scene, things=(shaded,)).render(1, 128)
+    changed = (clip.frames != plain.frames).any(dim=1)[0]
+    outside = F.max_pool2d((~plain.masks[0]).float(), 3, stride=1, padding=1)[0] > 0
+
+    assert torch.equal(clip.masks, plain.masks)
+    assert (changed & outside).sum() > 100
+    assert not (changed & ~outside).any()  # of the thing itself
+    assert (clip.frames <= plain.frames).all()
+    assert clip.frames.float().min() >= 0.45 * plain.frames.float().min()
+
+
+def test_wild_clips_have_shadows_and_clutter_that_stands_still() -> None:
     scenes = [draw_scene(np.random.default_rng(seed), WILD) for seed in range(20)]
     things = [thing for scene in scenes for thing in scene.things]
-    two = next(thing for thing in things if thing.other and thing.is_object)
-    u = torch.full((1, 1, 1), two.waist + 0.1)
-    v = torch.zeros(1, 1, 1)
-    half = replace(two, texture=two.other, other=None)
+    clutter = [t for t in things if not t.is_object and max(map(abs, t.path.velocity)) < 1e-4]
 
-    assert torch.equal(two.paint(u, v), half.paint(u, v))
-    assert torch.equal(two.paint(u - 0.2, v), replace(two, other=None).paint(u - 0.2, v))
-    assert 0.3 < np.mean([thing.other is not None for thing in things if thing.is_object]) < 0.7
-    assert any(max(map(abs, t.path.velocity)) < 1e-4 for t in things if not t.is_object)
-    assert not any(thing.other for thing in draw_scene(np.random.default_rng(3), HARD).things)
+    assert clutter
+    assert 0.2 < np.mean([thing.shadow is not None for thing in _wild_objects()]) < 0.6
+
+
+def _wild_objects() -> list[Thing]:
+    scenes = [draw_scene(np.random.default_rng(seed), WILD) for seed in range(20)]
+    return [thing for scene in scenes for thing in scene.things if thing.is_object]
 
 
 @pytest.mark.parametrize("pattern", textures.PATTERNS)
