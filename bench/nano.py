@@ -70,12 +70,16 @@ def main(
 def _summary(marks: dict[str, list[Mark]]) -> dict[str, float]:
     """Mean J&F by prompt; over all prompts, how often hiding and showing are told rightly."""
     every = [mark for some in marks.values() for mark in some]
+    hidden = [told for mark in every for told in mark.hidden]
+    shown = [told for mark in every for told in mark.shown]
     return {
         "objects": len(marks["mask"]),
         **{kind: fmean(mark.jf for mark in some) for kind, some in marks.items()},
         "frozen": fmean(mark.frozen for mark in marks["mask"]),
-        "hidden_told": _rate([told for mark in every for told in mark.hidden]),
-        "shown_told": _rate([told for mark in every for told in mark.shown]),
+        "hidden_told": _rate(hidden),
+        "shown_told": _rate(shown),
+        "hidden_frames": len(hidden),
+        "objects_that_hide": sum(bool(mark.hidden) for mark in marks["mask"]),
     }
 
 
