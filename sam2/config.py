@@ -47,6 +47,8 @@ class ModelConfig:
     # moves by the offset; stability is 0..1, and a threshold of 0 trusts mask 0 always.
     stability_offset: float = 0.05
     stability_threshold: float = 0.98
+    # Whether precision "bfloat16" rounds in the trunk too. A small one gains little time by it.
+    rounds_trunk: bool = True
 
     @property
     def grid(self) -> int:
@@ -75,6 +77,7 @@ _NANO = ModelConfig(
     memory_layers=2,
     feedforward=512,
     readings=False,
+    rounds_trunk=False,
 )
 
 

@@ -86,6 +86,7 @@ def _joined(first: Conv2d, second: Conv2d) -> Conv2d:
     return joined
 
 
-def _large_parts(model: Sam2) -> tuple[nn.Module, ...]:
+def _large_parts(model: Sam2) -> list[nn.Module]:
     """Where the time goes. The rest is as fast in float32, and the masks are nearer to exact."""
-    return model.image_encoder.trunk, model.memory_attention
+    trunk = model.image_encoder.trunk
+    return [trunk] * model.config.rounds_trunk + [model.memory_attention]

@@ -82,6 +82,13 @@ def test_scores_and_norms_stay_float32_in_a_model_of_bfloat16() -> None:
             assert weight.dtype == torch.float32, name
 
 
+def test_the_trunk_of_nano_stays_float32_in_bfloat16() -> None:
+    model = load_model("nano", precision="bfloat16")
+
+    assert all(w.dtype == torch.float32 for w in model.image_encoder.parameters())
+    assert model.memory_attention.layers[0].linear1.weight.dtype == torch.bfloat16
+
+
 def test_auto_is_what_the_device_is_fast_at() -> None:
     weight = load_model("nano", precision="auto").memory_attention.layers[0].linear1.weight
 
