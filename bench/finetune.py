@@ -1,11 +1,10 @@
 """What twenty corrected masklets of a new kind of object are worth.
 
-python -m bench.finetune [--family star] [--paint rings] [--masklets 20] [--checkpoint FILE]
+python -m bench.finetune [--family star] [--masklets 20] [--checkpoint FILE]
 
 Clips of a family that the model never saw are written as videos, with a masklet of one object each,
 as a labelling team would have corrected it. `masklet train` learns from them; clips of the same
-family but other seeds tell what it gained. A family is a shape; with `--paint` it is a shape in one
-paint (`rings` and `waves` no training draws), and what is new of it is how it looks.
+family but other seeds tell what it gained.
 """
 
 import json
@@ -32,7 +31,7 @@ from pipeline.training.config import Source, TrainConfig
 from pipeline.training.exam import LEAST_PIXELS, examine
 from pipeline.weights import open_model
 from sam2.model import Sam2
-from sam2.training.scenes import MEDIUM, Clip, Difficulty, draw_scene
+from sam2.training.scenes import MEDIUM, Clip, draw_scene
 
 _RESULTS = Path(__file__).parent / "results"
 _RECIPE = Path(__file__).parent.parent / "configs" / "train" / "finetune.yaml"
@@ -41,22 +40,15 @@ _FRAMES, _SIZE = 24, 256
 
 
 def main(
-    family: str = "star",
-    paint: str | None = None,
-    masklets: int = 20,
-    held_out: int = 12,
-    checkpoint: str | None = None,
+    family: str = "star", masklets: int = 20, held_out: int = 12, checkpoint: str | None = None
 ) -> None:
-    """Fine-tune nano on a family of objects; score it on others of the family."""
-    level = replace(MEDIUM, families=(family,))
-    if paint:
-        level = replace(level, patterns=(paint,))
-    unseen = list(islice(_clips(level, seed=2), held_out))
+    """Fine-tune nano on a family of shapes; score it on others of the family."""
+    unseen = list(islice(_clips(family, seed=2), held_out))
     recipe = load_settings(TrainConfig, _RECIPE)
     checkpoint = checkpoint or recipe.checkpoint
     before = _scores(open_model("nano", checkpoint)[0], unseen)
     with TemporaryDirectory() as folder:
-        _label(list(islice(_clips(level, seed=1), masklets)), Path(folder))
+        _label(list(islice(_clips(family, seed=1), masklets)), Path(folder))
         sources = (Source(masklets=folder, share=0.7), *recipe.sources[1:])
         config = recipe.model_copy(update={"sources": sources, "checkpoint": checkpoint})
         train_model(config, f"{folder}/tuned", lambda note: print(note, flush=True))
@@ -67,19 +59,18 @@ def main(
     rich.print(table)
     result = {
         "family": family,
-        "paint": paint or "any that training draws",
         "masklets": masklets,
         "held_out": held_out,
         "before": before,
         "after": after,
         "machine": machine(),
     }
-    name = f"finetune-{family}-{paint}.json" if paint else f"finetune-{family}.json"
-    (_RESULTS / name).write_text(json.dumps(result, indent=2) + "\n")
+    (_RESULTS / f"finetune-{family}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
-def _clips(level: Difficulty, seed: int) -> Iterator[Clip]:
-    """Clips of one difficulty, each with the one object that is largest where it starts."""
+def _clips(family: str, seed: int) -> Iterator[Clip]:
+    """Clips of one family, each with the one object that is largest where it starts."""
+    level = replace(MEDIUM, families=(family,))
     for number in count():
         rng = np.random.default_rng([seed, number, 0, 2])
         clip = draw_scene(rng, level, _FRAMES).render(_FRAMES, _SIZE)

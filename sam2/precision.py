@@ -86,7 +86,8 @@ def _joined(first: Conv2d, second: Conv2d) -> Conv2d:
     return joined
 
 
-def _large_parts(model: Sam2) -> list[nn.Module]:
+def _large_parts(model: Sam2) -> tuple[nn.Module, ...]:
     """Where the time goes. The rest is as fast in float32, and the masks are nearer to exact."""
-    trunk = model.image_encoder.trunk
-    return [trunk] * model.config.rounds_trunk + [model.memory_attention]
+    if not model.config.rounds_trunk:
+        return (model.memory_attention,)
+    return model.image_encoder.trunk, model.memory_attention
