@@ -98,7 +98,6 @@ class Scene:
         picture = self.background.paint(2 * x - 1, 2 * y - 1)
         masks: list[Tensor] = []
         for thing in self.things:
-            picture = thing.darken(picture, x, y, time)
             solid = thing.draw(picture, x, y, time)
             masks = [mask & ~solid for mask in masks]
             if thing.is_object:

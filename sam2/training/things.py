@@ -86,10 +86,12 @@ class Thing:
         return (paint * (1 - self.light * v.clamp(-1, 1))[:, None]).clamp(0, 1)
 
     def draw(self, picture: Tensor, x: Tensor, y: Tensor, time: Tensor) -> Tensor:
-        """Draws it on pictures (T, 3, S, S) in place -> what it covers, (T, S, S) bool.
+        """Draws it and its shadow on pictures (T, 3, S, S) in place -> what it covers, (T, S, S).
 
         World coordinates x and y (T, S, S), time (T, 1, 1). Only what it covers is painted.
         """
+        if self.shadow:
+            picture *= self._light_beside(self.shadow, x, y, time)
         u, v = self.place(x, y, time)
         depth = self.shape.depth(u, v, time) * self.size * picture.shape[-1]
         cover = (0.5 + depth).clamp(0, 1)
@@ -100,10 +102,8 @@ class Thing:
         picture[places] = torch.lerp(picture[places], paint[0, :, 0].T, share)
         return cover > 0.5
 
-    def darken(self, picture: Tensor, x: Tensor, y: Tensor, time: Tensor) -> Tensor:
-        """Pictures (T, 3, S, S) with its shadow, which has soft edges; the same if it has none."""
-        if not self.shadow:
-            return picture
-        beside = x - self.size * self.shadow.x, y - self.size * self.shadow.y
+    def _light_beside(self, shadow: Shadow, x: Tensor, y: Tensor, time: Tensor) -> Tensor:
+        """How much light its shadow leaves, (T, 1, S, S) in 0..1; the shadow's edges are soft."""
+        beside = x - self.size * shadow.x, y - self.size * shadow.y
         depth = self.shape.depth(*self.place(*beside, time), time)
-        return picture * (1 - self.shadow.darkness * (0.5 + 4 * depth).clamp(0, 1))[:, None]
+        return (1 - shadow.darkness * (0.5 + 4 * depth).clamp(0, 1))[:, None]
