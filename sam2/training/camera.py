@@ -54,13 +54,16 @@ class Lens:
         return (picture * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def draw_camera(rng: np.random.Generator, speed: float) -> Camera:
-    """A random camera no faster than `speed`."""
+def draw_camera(rng: np.random.Generator, speed: float, stretch: float) -> Camera:
+    """A random camera no faster than `speed`, that shows the world up to e^(2 `stretch`) too wide.
+
+    Models see every picture as a square, and so anything on one of 16:9 as 1.8 times too narrow.
+    """
     drift = rng.uniform(-speed, speed, 2)
     return Camera(
         drift=(float(drift[0]), float(drift[1])),
         zoom=float(rng.uniform(-1, 1)) * speed,
-        stretch=float(np.exp(rng.uniform(-0.35, 0.35))),
+        stretch=float(np.exp(rng.uniform(-stretch, stretch))),
     )
 
 

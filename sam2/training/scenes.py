@@ -39,6 +39,8 @@ class Difficulty:
     clutter: int = 0  # most things that stand about behind the objects
     patches: int = 0  # most patches of other paints on an object, like a shirt and trousers
     shadow: float = 0.0  # chance that a thing casts one
+    rider: float = 0.0  # chance that a thing carries a smaller one, like a cap
+    stretch: float = 0.35  # how much too wide or too high pictures are shown, see `draw_camera`
 
 
 EASY = Difficulty(
@@ -62,7 +64,7 @@ WILD = Difficulty(
     things=(1, 4), size=(0.05, 0.28), speed=(0.001, 0.02), spin=0.06, deformation=0.5,
     contrast=0.8, distinctness=0.1, lookalike=0.35, occluder=0.35, leaving=0.1, camera=0.012,
     lens=0.7, patterns=(*textures.TRAINED, "grain", "mosaic"), backgrounds=textures.NATURAL,
-    families=shapes.VARIED, clutter=6, patches=4, shadow=0.4,
+    families=shapes.VARIED, clutter=6, patches=4, shadow=0.4, rider=0.4, stretch=0.65,
 )  # fmt: skip
 
 
@@ -116,8 +118,10 @@ def draw_scene(rng: np.random.Generator, level: Difficulty, frames: int = 8) -> 
             things.append(_double(rng, level, thing))
     order = rng.permutation(len(things))
     things = [things[i] for i in order]
+    if level.rider:
+        things = [each for thing in things for each in _with_rider(rng, level, thing, frames)]
     covers = [_cover(rng, level, t, frames) for t in things if rng.random() < level.occluder]
-    camera, lens = draw_camera(rng, level.camera), draw_lens(rng, level.lens)
+    camera, lens = draw_camera(rng, level.camera, level.stretch), draw_lens(rng, level.lens)
     clutter = _draw_clutter(rng, level, background.colours[0]) if level.clutter else []
     return Scene(background, (*clutter, *things, *covers), camera, lens)
 
@@ -209,6 +213,19 @@ def _double(rng: np.random.Generator, level: Difficulty, thing: Thing) -> Thing:
     angle = float(rng.uniform(0, 2 * np.pi))
     size = thing.size * float(rng.uniform(0.85, 1.15))
     return replace(thing, path=path, size=size, angle=angle, spin=-thing.spin)
+
+
+def _with_rider(
+    rng: np.random.Generator, level: Difficulty, thing: Thing, frames: int
+) -> tuple[Thing, ...]:
+    """A thing and, perhaps, a smaller one that goes where it goes."""
+    if rng.random() >= level.rider:
+        return (thing,)
+    rider = _draw_thing(rng, level, thing.texture.colours[0], frames)
+    (x, y), beside = thing.path.start, thing.size * rng.uniform(-0.8, 0.8, 2)
+    path = replace(thing.path, start=(x + float(beside[0]), y + float(beside[1])))
+    size = thing.size * float(rng.uniform(0.25, 0.6))
+    return thing, replace(rider, path=path, size=size, growth=thing.growth)
 
 
 def _cover(rng: np.random.Generator, level: Difficulty, thing: Thing, frames: int) -> Thing:
