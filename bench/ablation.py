@@ -18,13 +18,14 @@ from rich.table import Table
 from torch import Tensor
 
 from bench.machine import machine
-from sam2.attention import attend_fast, multiply
+from sam2.attention import attend_fast
 from sam2.checkpoint import load_model
 from sam2.hiera import Attention
-from sam2.layers import Linear
+from sam2.layers import MLP, Linear
 from sam2.memory_attention import RotaryAttention
 from sam2.model import Sam2
-from sam2.precision import join_narrowing, set_precision
+from sam2.precision import fuse_gelu, join_narrowing, set_precision
+from sam2.products import multiply
 from sam2.speed import recollection
 from sam2.tracking import Step, track
 
@@ -85,9 +86,16 @@ def _products(model: Sam2) -> None:
             module.multiply = multiply
 
 
+def _fuse(model: Sam2) -> None:
+    for module in model.modules():
+        if isinstance(module, MLP):
+            fuse_gelu(module)
+
+
 CHANGES: dict[str, Callable[[Sam2], object]] = {
     "exact": lambda model: None,
     "linear layers by oneDNN": _products,
+    "GELU within its product": _fuse,
     "attention in blocks, by oneDNN": lambda model: _block(model, RotaryAttention, Attention),
     "memory attention in blocks, values absorbed": _absorb,
     "fine maps narrowed at once": join_narrowing,

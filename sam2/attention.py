@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 
+from sam2.products import multiply
+
 # Queries (B, H, N, D), keys (B, H, M, D) and values (B, H, M, E) -> (B, H, N, E).
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 
-_ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 _WINDOW = 256  # queries and keys that torch's own kernel does well with on a CPU
 _SCORES = 2**22  # of one block of queries: they stay in a processor's cache between two products
 
@@ -57,11 +58,3 @@ def _in_blocks(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     q, k, columns = (q * q.shape[-1] ** -0.5).contiguous(), k.contiguous(), v.T.contiguous()
     blocks = torch.split(q, max(_SCORES // len(k), 1))
     return torch.cat([multiply(multiply(b, k).softmax(dim=-1), columns) for b in blocks])
-
-
-def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The matrix product x @ weight.T + bias: (..., D), (E, D), (E,) -> (..., E)."""
-    if _ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu":
-        # torch takes MKL here, which on other processors than Intel's is half as fast as oneDNN.
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")  # type: ignore[no-any-return]
-    return F.linear(x, weight, bias)

@@ -47,8 +47,9 @@ class ModelConfig:
     # moves by the offset; stability is 0..1, and a threshold of 0 trusts mask 0 always.
     stability_offset: float = 0.05
     stability_threshold: float = 0.98
-    # Whether precision "bfloat16" rounds in the trunk too. A small one gains little time by it.
-    rounds_trunk: bool = True
+    # The trunk's first stages that precision "bfloat16" leaves in float32: their rounding moves
+    # outlines most, and a small trunk gains little time by it anyway.
+    float32_stages: int = 2
 
     @property
     def grid(self) -> int:
@@ -77,7 +78,7 @@ _NANO = ModelConfig(
     memory_layers=2,
     feedforward=512,
     readings=False,
-    rounds_trunk=False,
+    float32_stages=4,
 )
 
 

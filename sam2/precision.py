@@ -6,13 +6,14 @@ from typing import Literal, cast
 import torch
 from torch import nn
 
-from sam2.attention import attend_fast, multiply
+from sam2.attention import attend_fast
 from sam2.compiled import compile_parts
 from sam2.hiera import Attention
 from sam2.image_encoder import Lateral
-from sam2.layers import Conv2d, ConvTranspose2d, Linear
+from sam2.layers import MLP, Conv2d, ConvTranspose2d, Linear
 from sam2.memory_attention import RotaryAttention
 from sam2.model import Sam2
+from sam2.products import multiply, multiply_gelu
 
 Precision = Literal["auto", "bfloat16", "float32", "exact"]
 
@@ -43,6 +44,9 @@ def set_precision(model: Sam2, precision: Precision) -> Sam2:
     for module in model.modules():
         if isinstance(module, Linear):
             module.multiply = multiply
+    for module in model.modules():
+        if isinstance(module, MLP):
+            fuse_gelu(module)
     if precision == "bfloat16":
         for part in _large_parts(model):
             for module in part.modules():
@@ -67,6 +71,14 @@ def fast_at_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
+def fuse_gelu(mlp: MLP) -> None:
+    """Has the layers before an activation that is GELU compute it too."""
+    if isinstance(mlp.activation, nn.GELU):
+        for layer in mlp.layers[:-1]:
+            layer.multiply = multiply_gelu  # type: ignore[assignment]
+        mlp.activation = nn.Identity()
+
+
 def join_narrowing(model: Sam2) -> None:
     """Makes one 1x1 convolution of the two that the fine maps go through one after the other."""
     decoder = model.sam_mask_decoder
@@ -86,8 +98,7 @@ def _joined(first: Conv2d, second: Conv2d) -> Conv2d:
     return joined
 
 
-def _large_parts(model: Sam2) -> tuple[nn.Module, ...]:
-    """Where the time goes. The rest is as fast in float32, and the masks are nearer to exact."""
-    if not model.config.rounds_trunk:
-        return (model.memory_attention,)
-    return model.image_encoder.trunk, model.memory_attention
+def _large_parts(model: Sam2) -> Sequence[nn.Module]:
+    """Where the time goes, but for what is as fast in float32 or moves masks much if rounded."""
+    kept = sum(model.config.trunk.blocks[: model.config.float32_stages])
+    return [*model.image_encoder.trunk.blocks[kept:], model.memory_attention]

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from sam2.attention import attend_fast, multiply
+from sam2.attention import attend_fast
 from sam2.config import ModelConfig, model_config
 from sam2.devices import batches_pay, filled
 from sam2.images import normalise
 from sam2.memory import Recollection
 from sam2.model import FrameFeatures, Sam2
 from sam2.precision import set_precision
+from sam2.products import multiply
 from sam2.tracking import Step, decode_unprompted, track
 
 Run = Callable[[], object]

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2.attention import Attend, attend, attend_fast, attend_narrow, multiply
+from sam2.attention import Attend, attend, attend_fast, attend_narrow
 
 
 @settings(max_examples=20, deadline=None)
@@ -61,11 +61,3 @@ def test_an_object_is_attended_to_alike_alone_and_beside_others() -> None:
 
     for i in range(3):
         assert torch.equal(together[i], attend_fast(q[i : i + 1], k[i : i + 1], v[i : i + 1])[0])
-
-
-@pytest.mark.parametrize("shape", [(5,), (2, 3, 5), (0, 5)])
-def test_a_product_is_that_of_torch_whatever_the_shape(shape: tuple[int, ...]) -> None:
-    x, weight, bias = torch.randn(shape), torch.randn(7, 5), torch.randn(7)
-
-    expected = torch.nn.functional.linear(x, weight, bias)
-    torch.testing.assert_close(multiply(x, weight, bias), expected, atol=1e-5, rtol=1e-5)

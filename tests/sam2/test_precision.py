@@ -76,10 +76,18 @@ def test_scores_and_norms_stay_float32_in_a_model_of_bfloat16() -> None:
     model = prepared("bfloat16")
 
     assert model.memory_attention.layers[0].linear1.weight.dtype == torch.bfloat16
-    assert model.image_encoder.trunk.blocks[0].attn.qkv.weight.dtype == torch.bfloat16
     for name, weight in model.named_parameters():
         if "norm" in name or "head" in name or ("embed" in name and "patch_embed" not in name):
             assert weight.dtype == torch.float32, name
+
+
+def test_the_first_two_stages_of_the_trunk_stay_float32() -> None:
+    trunk = prepared("bfloat16").image_encoder.trunk
+
+    later = sum(TINY.trunk.blocks[:2])
+    kinds = [block.attn.qkv.weight.dtype for block in trunk.blocks]
+    assert kinds == [torch.float32] * later + [torch.bfloat16] * (len(kinds) - later)
+    assert trunk.patch_embed.proj.weight.dtype == torch.float32
 
 
 def test_the_trunk_of_nano_stays_float32_in_bfloat16() -> None:
