@@ -178,6 +178,32 @@ def _wild_objects() -> list[Thing]:
     return [thing for scene in scenes for thing in scene.things if thing.is_object]
 
 
+def test_what_a_thing_carries_is_smaller_nearer_and_goes_where_it_goes() -> None:
+    level = replace(WILD, things=(1, 1), rider=1.0, lookalike=0.0, occluder=0.0, clutter=0)
+    time = torch.arange(8.0).view(-1, 1, 1)
+
+    for seed in range(10):
+        bearer, rider = draw_scene(np.random.default_rng(seed), level).things
+        beside = torch.cat(rider.path.at(time), 1) - torch.cat(bearer.path.at(time), 1)
+        assert rider.is_object
+        assert rider.size < bearer.size
+        torch.testing.assert_close(beside, beside[:1].expand_as(beside), atol=1e-5, rtol=0)
+        assert float(beside.abs().max()) < bearer.size
+
+
+def test_pictures_are_pressed_as_far_as_their_level_says() -> None:
+    pressed = {
+        name: [
+            abs(np.log(draw_scene(np.random.default_rng(seed), level).camera.stretch))
+            for seed in range(60)
+        ]
+        for name, level in LEVELS.items()
+    }
+
+    assert max(max(pressed[name]) for name in ("easy", "medium", "hard")) <= 0.35
+    assert 0.55 < max(pressed["wild"]) <= 0.65
+
+
 @pytest.mark.parametrize("pattern", textures.PATTERNS)
 def test_paint_stays_between_its_two_colours(pattern: str) -> None:
     texture = draw_texture(np.random.default_rng(2), (pattern,), contrast=0.9)
