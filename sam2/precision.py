@@ -8,12 +8,14 @@ from torch import nn
 
 from sam2.attention import attend_fast
 from sam2.compiled import compile_parts
-from sam2.hiera import Attention
+from sam2.hiera import Attention, Block
 from sam2.image_encoder import Lateral
 from sam2.layers import MLP, Conv2d, ConvTranspose2d, Linear
 from sam2.memory_attention import RotaryAttention
 from sam2.model import Sam2
 from sam2.products import multiply, multiply_gelu
+
+BAND = 2048  # tokens of the trunk that are computed at a time: they stay in a processor's cache
 
 Precision = Literal["auto", "bfloat16", "float32", "exact"]
 
@@ -41,6 +43,8 @@ def set_precision(model: Sam2, precision: Precision) -> Sam2:
             module.absorb()
         if isinstance(module, RotaryAttention | Attention):
             module.attend = attend_fast
+        if isinstance(module, Block) and model.device.type == "cpu":
+            module.band = BAND
     for module in model.modules():
         if isinstance(module, Linear):
             module.multiply = multiply

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sam2.hiera import halve, join_windows, split_windows
+from sam2.hiera import Block, halve, join_windows, split_windows
 from tests.sam2.tiny import TINY, pictures, ready, tiny_model
 
 SIDE = st.integers(1, 13)
@@ -47,6 +47,35 @@ def test_the_trunk_gives_four_maps_each_half_as_wide_and_twice_as_deep() -> None
     assert [tuple(m.shape) for m in maps] == [
         (2, c, side >> stage, side >> stage) for stage, c in enumerate(TINY.trunk.channels)
     ]
+
+
+@given(
+    height=st.integers(1, 30),
+    width=st.integers(1, 13),
+    window=st.sampled_from([2, 3, 4]),
+    band=st.integers(1, 120),
+)
+def test_a_block_in_bands_is_the_block(height: int, width: int, window: int, band: int) -> None:
+    torch.manual_seed(height)
+    x = torch.randn(2, height, width, 8)
+    block = Block(8, 8, 2, window)
+
+    with torch.inference_mode():
+        whole = block(x)
+        block.band = band
+        torch.testing.assert_close(block(x), whole, atol=1e-5, rtol=1e-5)
+
+
+@given(rows=st.integers(1, 6), columns=st.integers(1, 4), band=st.integers(1, 120))
+def test_a_stage_opens_in_bands_as_it_does_at_once(rows: int, columns: int, band: int) -> None:
+    torch.manual_seed(rows)
+    x = torch.randn(1, 4 * rows, 4 * columns, 8)
+    block = Block(8, 16, 2, window=4)
+
+    with torch.inference_mode():
+        whole = block(x)
+        block.band = band
+        torch.testing.assert_close(block(x), whole, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (63, 63)])
