@@ -21,6 +21,7 @@ from sam2.training.scenes import EASY, HARD, MEDIUM, WILD, Clip, Difficulty, dra
 LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD, "wild": WILD}
 CROWD = (2, 6)  # objects of a training scene: more than one follows can be drawn from it
 STRIDES = (0.5, 3.0)  # units of time from one frame of a scene to the next
+LONGEST_SCENE = 3.0  # times the clip: what takes its time begins or ends outside
 LONGEST_STRIDE = 3  # frames of a video from one frame of a clip to the next
 
 
@@ -38,10 +39,14 @@ class SyntheticClips:
         self.level = replace(level, things=CROWD)
 
     def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> Clip:
-        """A clip of a new scene, fast or slow; what happens in it happens within the clip."""
-        stride = float(np.exp(rng.uniform(*np.log(STRIDES))))
-        scene = draw_scene(rng, self.level, frames=max(round(frames * stride), 4))
-        return scene.render(frames, size, stride, device)
+        """A clip of a new scene, fast or slow; all that happens, or a part of it."""
+        stride, longer = (
+            float(np.exp(rng.uniform(*np.log(span)))) for span in (STRIDES, (1.0, LONGEST_SCENE))
+        )
+        length = frames * stride
+        scene = draw_scene(rng, self.level, frames=max(round(length * longer), 4))
+        start = float(rng.uniform(0, length * (longer - 1)))
+        return scene.render(frames, size, stride, device, start)
 
 
 class LabelledClips:

@@ -92,10 +92,16 @@ class Scene:
     lens: Lens
 
     def render(
-        self, frames: int, size: int, stride: float = 1.0, device: str | torch.device = "cpu"
+        self,
+        frames: int,
+        size: int,
+        stride: float = 1.0,
+        device: str | torch.device = "cpu",
+        start: float = 0.0,
     ) -> Clip:
-        """Draws `frames` pictures of side `size`, one every `stride` units of time."""
-        time = stride * torch.arange(frames, dtype=torch.float32, device=device).view(-1, 1, 1)
+        """Draws `frames` pictures of side `size`, one every `stride` units of time from `start`."""
+        line = torch.arange(frames, dtype=torch.float32, device=device)
+        time = (start + stride * line).view(-1, 1, 1)
         x, y = self.camera.look(size, time)
         picture = self.background.paint(2 * x - 1, 2 * y - 1)
         masks: list[Tensor] = []
