@@ -21,7 +21,7 @@ from bench.machine import machine
 from sam2.attention import attend_fast
 from sam2.checkpoint import load_model
 from sam2.hiera import Attention
-from sam2.layers import MLP, Linear
+from sam2.layers import Linear
 from sam2.memory_attention import RotaryAttention
 from sam2.model import Sam2
 from sam2.precision import BAND, fuse_gelu, join_narrowing, set_precision
@@ -86,12 +86,6 @@ def _products(model: Sam2) -> None:
             module.multiply = multiply
 
 
-def _fuse(model: Sam2) -> None:
-    for module in model.modules():
-        if isinstance(module, MLP):
-            fuse_gelu(module)
-
-
 def _band(model: Sam2) -> None:
     for block in model.image_encoder.trunk.blocks:
         block.band = BAND  # type: ignore[assignment]
@@ -100,7 +94,7 @@ def _band(model: Sam2) -> None:
 CHANGES: dict[str, Callable[[Sam2], object]] = {
     "exact": lambda model: None,
     "linear layers by oneDNN": _products,
-    "GELU within its product": _fuse,
+    "GELU within its product": fuse_gelu,
     "trunk in bands of windows": _band,
     "attention in blocks, by oneDNN": lambda model: _block(model, RotaryAttention, Attention),
     "memory attention in blocks, values absorbed": _absorb,

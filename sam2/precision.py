@@ -48,9 +48,7 @@ def set_precision(model: Sam2, precision: Precision) -> Sam2:
     for module in model.modules():
         if isinstance(module, Linear):
             module.multiply = multiply
-    for module in model.modules():
-        if isinstance(module, MLP):
-            fuse_gelu(module)
+    fuse_gelu(model)
     if precision == "bfloat16":
         for part in _large_parts(model):
             for module in part.modules():
@@ -75,12 +73,13 @@ def fast_at_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
-def fuse_gelu(mlp: MLP) -> None:
-    """Has the layers before an activation that is GELU compute it too."""
-    if isinstance(mlp.activation, nn.GELU):
-        for layer in mlp.layers[:-1]:
-            layer.multiply = multiply_gelu  # type: ignore[assignment]
-        mlp.activation = nn.Identity()
+def fuse_gelu(model: Sam2) -> None:
+    """Has the layers before a GELU compute it too."""
+    for module in model.modules():
+        if isinstance(module, MLP) and isinstance(module.activation, nn.GELU):
+            for layer in module.layers[:-1]:
+                layer.multiply = multiply_gelu  # type: ignore[assignment]
+            module.activation = nn.Identity()
 
 
 def join_narrowing(model: Sam2) -> None:

@@ -84,9 +84,9 @@ def test_scores_and_norms_stay_float32_in_a_model_of_bfloat16() -> None:
 def test_the_first_two_stages_of_the_trunk_stay_float32() -> None:
     trunk = prepared("bfloat16").image_encoder.trunk
 
-    later = sum(TINY.trunk.blocks[:2])
+    kept = sum(TINY.trunk.blocks[:2])
     kinds = [block.attn.qkv.weight.dtype for block in trunk.blocks]
-    assert kinds == [torch.float32] * later + [torch.bfloat16] * (len(kinds) - later)
+    assert kinds == [torch.float32] * kept + [torch.bfloat16] * (len(kinds) - kept)
     assert trunk.patch_embed.proj.weight.dtype == torch.float32
 
 

@@ -61,6 +61,15 @@ def test_a_mask_covers_exactly_what_differs_from_the_background(seed: int) -> No
     assert (covered[~clip.masks[0]] < 0.52).all()
 
 
+@pytest.mark.parametrize("level", LEVELS.values(), ids=LEVELS)
+def test_a_later_start_shows_the_rest_of_the_scene(level: Difficulty) -> None:
+    scene = draw_scene(np.random.default_rng(3), replace(level, lens=0.0))
+    whole, rest = scene.render(6, 64, stride=0.5), scene.render(4, 64, stride=0.5, start=1.0)
+
+    assert torch.equal(rest.masks, whole.masks[:, 2:])
+    assert torch.equal(rest.frames, whole.frames[2:])
+
+
 def test_what_is_nearer_hides_what_is_behind() -> None:
     scene = draw_scene(np.random.default_rng(3), replace(CLEAR, things=(1, 1)))
     (thing,) = scene.things
