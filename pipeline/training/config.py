@@ -20,12 +20,15 @@ class Source(Part):
     synthetic: Literal["easy", "medium", "hard", "wild"] | None = None
     masklets: str | None = None  # the --out of a run; its videos are read from where they were
     davis: str | None = None  # a folder in the layout of DAVIS: JPEGImages and Annotations
+    pictures: str | None = None  # a folder of them, which synthetic clips are painted with
     share: float = Field(default=1.0, gt=0)  # of the clips, beside the other sources
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
         if sum(kind is not None for kind in (self.synthetic, self.masklets, self.davis)) != 1:
             raise ValueError("give one of synthetic, masklets and davis")
+        if self.pictures is not None and self.synthetic is None:
+            raise ValueError("pictures: these are paint for synthetic clips; name a tier of those")
         return self
 
 

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from pipeline.training.config import Source
@@ -22,6 +24,8 @@ LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD, "wild": WILD}
 CROWD = (2, 6)  # objects of a training scene: more than one follows can be drawn from it
 STRIDES = (0.5, 3.0)  # units of time from one frame of a scene to the next
 LONGEST_SCENE = 3.0  # times the clip: what takes its time begins or ends outside
+PICTURES = (".jpg", ".jpeg", ".png")
+LARGEST = 640  # pixels of a side that a picture is kept with
 LONGEST_STRIDE = 3  # frames of a video from one frame of a clip to the next
 
 
@@ -98,4 +102,28 @@ def open_source(source: Source, longest: int) -> ClipSource:
     if source.davis is not None:
         return LabelledClips(davis_videos(Path(source.davis)), longest)
     assert source.synthetic is not None  # one of the three is given
-    return SyntheticClips(LEVELS[source.synthetic])
+    level = LEVELS[source.synthetic]
+    if source.pictures is not None:
+        level = replace(level, photographs=read_pictures(Path(source.pictures)))
+    return SyntheticClips(level)
+
+
+def read_pictures(folder: Path) -> tuple[Tensor, ...]:
+    """The pictures in a folder, (3, H, W) uint8, no side above LARGEST; raises SourceError."""
+    try:
+        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
+    except OSError as error:
+        raise SourceError(f"{folder}: {error.strerror}: give a folder of pictures") from error
+    if not files:
+        raise SourceError(f"{folder}: holds no pictures ({', '.join(PICTURES)})")
+    return tuple(_read_picture(file) for file in files)
+
+
+def _read_picture(file: Path) -> Tensor:
+    try:
+        with Image.open(file) as picture:
+            small = picture.convert("RGB")
+    except OSError as error:
+        raise SourceError(f"{file}: is no picture that can be read: {error}") from error
+    small.thumbnail((LARGEST, LARGEST))
+    return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()

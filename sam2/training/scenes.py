@@ -12,9 +12,13 @@ from torch import Tensor
 
 from sam2.training import shapes, textures
 from sam2.training.camera import Camera, Lens, draw_camera, draw_lens
+from sam2.training.photographs import draw_photograph
 from sam2.training.shapes import Shape, draw_shape
-from sam2.training.textures import Colour, Texture, draw_colour, draw_texture
+from sam2.training.textures import Colour, Paint, draw_colour, draw_texture
 from sam2.training.things import Patch, Path, Shadow, Thing
+
+PHOTOGRAPHED = 0.5  # of the paints, where there are photographs
+SIDE = 256  # pixels of a picture that photographs are to be sharp on
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,7 @@ class Difficulty:
     patches: int = 0  # most patches of other paints on an object, like a shirt and trousers
     shadow: float = 0.0  # chance that a thing casts one
     rider: float = 0.0  # chance that a thing carries a smaller one, like a cap
+    photographs: tuple[Tensor, ...] = ()  # (3, H, W) uint8; half of all paints are parts of them
     stretch: float = 0.35  # how much too wide or too high pictures are shown, see `draw_camera`
 
 
@@ -86,7 +91,7 @@ class Clip:
 class Scene:
     """A background, things from far to near, a camera and its lens."""
 
-    background: Texture
+    background: Paint
     things: tuple[Thing, ...]
     camera: Camera
     lens: Lens
@@ -115,7 +120,7 @@ class Scene:
 
 def draw_scene(rng: np.random.Generator, level: Difficulty, frames: int = 8) -> Scene:
     """A random scene, made for clips of about `frames` units of time."""
-    background = draw_texture(rng, level.backgrounds, level.contrast * 0.8)
+    background = _draw_ground(rng, level)
     things: list[Thing] = []
     for _ in range(rng.integers(level.things[0], level.things[1] + 1)):
         thing = _draw_thing(rng, level, background.colours[0], frames)
@@ -132,6 +137,21 @@ def draw_scene(rng: np.random.Generator, level: Difficulty, frames: int = 8) -> 
     return Scene(background, (*clutter, *things, *covers), camera, lens)
 
 
+def _draw_ground(rng: np.random.Generator, level: Difficulty) -> Paint:
+    if level.photographs and rng.random() < PHOTOGRAPHED:
+        return draw_photograph(rng, level.photographs, turn=0.2, pixels=SIDE / 2)
+    return draw_texture(rng, level.backgrounds, level.contrast * 0.8)
+
+
+def _draw_paint(
+    rng: np.random.Generator, level: Difficulty, size: float, base: Colour | None
+) -> Paint:
+    """The paint of a thing of that radius, in a colour of its own or one that is asked for."""
+    if level.photographs and rng.random() < PHOTOGRAPHED:
+        return draw_photograph(rng, level.photographs, turn=np.pi, pixels=SIDE * size)
+    return draw_texture(rng, level.patterns, level.contrast, base)
+
+
 def _draw_clutter(rng: np.random.Generator, level: Difficulty, behind: Colour) -> list[Thing]:
     """Things that stand still and that nobody asks for."""
     still = replace(level, speed=(1e-6, 1e-5), spin=0.0, deformation=0.0, leaving=0.0)
@@ -143,9 +163,7 @@ def _draw_thing(rng: np.random.Generator, level: Difficulty, behind: Colour, fra
     size = float(np.exp(rng.uniform(*np.log(level.size))))
     thing = Thing(
         shape=draw_shape(rng, level.families, level.deformation * float(rng.random())),
-        texture=draw_texture(
-            rng, level.patterns, level.contrast, _colour_unlike(rng, behind, level.distinctness)
-        ),
+        texture=_draw_paint(rng, level, size, _colour_unlike(rng, behind, level.distinctness)),
         path=_draw_path(rng, level, size, frames),
         size=size,
         aspect=float(np.exp(rng.uniform(-0.3, 0.3))),
@@ -155,18 +173,20 @@ def _draw_thing(rng: np.random.Generator, level: Difficulty, behind: Colour, fra
         light=float(rng.uniform(0, 0.35)),
     )
     if level.patches:
-        thing = replace(thing, patches=_draw_patches(rng, level, behind))
+        thing = replace(thing, patches=_draw_patches(rng, level, size, behind))
     if level.shadow and rng.random() < level.shadow:
         thing = replace(thing, shadow=_draw_shadow(rng))
     return thing
 
 
-def _draw_patches(rng: np.random.Generator, level: Difficulty, behind: Colour) -> tuple[Patch, ...]:
+def _draw_patches(
+    rng: np.random.Generator, level: Difficulty, size: float, behind: Colour
+) -> tuple[Patch, ...]:
     """Other paints for parts of a thing; one in four has the colour of what is behind it."""
     patches = []
     for _ in range(rng.integers(level.patches + 1)):
         base = behind if rng.random() < 0.25 else None
-        texture = draw_texture(rng, level.patterns, level.contrast, base)
+        texture = _draw_paint(rng, level, size, base)
         patches.append(Patch(texture, *(float(place) for place in rng.normal(0, 0.6, 2))))
     return tuple(patches)
 

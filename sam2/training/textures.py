@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,6 +11,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Colour = tuple[float, float, float]  # red, green, blue, 0..1
+
+
+class Paint(Protocol):
+    """What a surface is painted with."""
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        """Its main colour, and others."""
+
+    def paint(self, u: Tensor, v: Tensor) -> Tensor:
+        """The colour of each point: coordinates (T, H, W) -> (T, 3, H, W), 0..1."""
 
 
 @dataclass(frozen=True, slots=True)

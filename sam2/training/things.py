@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sam2.training.shapes import Shape
-from sam2.training.textures import Texture
+from sam2.training.textures import Paint
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Path:
 class Patch:
     """A part of a thing in a paint of its own: what is nearer to its middle than to any other's."""
 
-    texture: Texture
+    texture: Paint
     u: float  # its middle, in the thing's own plane; the thing's main paint has its own at 0, 0
     v: float
 
@@ -53,7 +53,7 @@ class Thing:
     """A painted shape on its way. Only an object counts; the others are there to hide objects."""
 
     shape: Shape
-    texture: Texture
+    texture: Paint
     path: Path
     size: float
     aspect: float
