@@ -44,7 +44,7 @@ class Difficulty:
     patches: int = 0  # most patches of other paints on an object, like a shirt and trousers
     shadow: float = 0.0  # chance that a thing casts one
     rider: float = 0.0  # chance that a thing carries a smaller one, like a cap
-    photographs: tuple[Tensor, ...] = ()  # (3, H, W) uint8; half of all paints are parts of them
+    photographs: tuple[Tensor, ...] = ()  # (3, H, W) uint8; half of ground and things show some
     stretch: float = 0.35  # how much too wide or too high pictures are shown, see `draw_camera`
 
 

@@ -65,6 +65,7 @@ def test_the_shipped_recipes_are_valid() -> None:
         ({"stages": [{"steps": 1, "frames": 1, "clips": 1}]}, "say where clips come from"),
         ({"sources": [{"synthetic": "easy", "davis": "x"}]}, "give one of"),
         ({"sources": [{"synthetic": "bizarre"}]}, "easy"),
+        ({"sources": [{"davis": "x", "pictures": "y"}]}, "paint for synthetic clips"),
         ({"lerning_rate": 1.0}, "did you mean 'learning_rate'"),
         ({"trained": "some"}, "decoder-and-memory"),
     ],

@@ -102,6 +102,20 @@ def test_the_same_chance_draws_the_same_clip(davis: Path) -> None:
             assert torch.equal(one, other)
 
 
+def test_synthetic_clips_are_painted_with_the_pictures_of_a_folder(tmp_path: Path) -> None:
+    purple = np.tile(np.array([200, 0, 220], np.uint8), (30, 900, 1))
+    Image.fromarray(purple).save(tmp_path / "purple.PNG")
+    (tmp_path / "notes.txt").write_text("no picture")
+    painted = Source(synthetic="easy", pictures=str(tmp_path))
+
+    clips = [draw(painted, 2, seed)[0].float() for seed in range(12)]
+    grounds = [clip.flatten(2).median(dim=2).values.amin(dim=0) for clip in clips]
+
+    # Nothing else makes a ground without any green beside red and blue.
+    purples = [float(green) < 15 < min(float(red), float(blue)) for red, green, blue in grounds]
+    assert 2 <= sum(purples) <= 10
+
+
 def test_a_mixture_draws_by_shares(davis: Path) -> None:
     mixture = Mixture([Source(davis=str(davis), share=3), Source(synthetic="easy")], 2)
     rng = np.random.default_rng(0)
@@ -115,6 +129,10 @@ def test_a_mixture_draws_by_shares(davis: Path) -> None:
 def test_missing_or_empty_data_is_told(tmp_path: Path, run: str, davis: Path) -> None:
     with pytest.raises(SourceError, match="no such folder"):
         open_source(Source(davis=str(tmp_path / "nowhere")), 2)
+    with pytest.raises(SourceError, match=r"nowhere: No such file.*give a folder of pictures"):
+        open_source(Source(synthetic="wild", pictures=str(tmp_path / "nowhere")), 2)
+    with pytest.raises(SourceError, match="holds no pictures"):
+        open_source(Source(synthetic="wild", pictures=str(tmp_path)), 2)
     with pytest.raises(SourceError, match="holds no masklets"):
         open_source(Source(masklets=str(tmp_path / "nowhere")), 2)
     with pytest.raises(SourceError, match=r"has 6 frames with masks, but a stage wants clips of 9"):
@@ -130,6 +148,13 @@ def test_masks_that_do_not_fit_their_pictures_are_told(davis: Path) -> None:
 
     with pytest.raises(SourceError, match=r"bear/.*10 x 10, but the pictures are 96 x 64"):
         [source.draw(np.random.default_rng(seed), 2, SIZE, "cpu") for seed in range(20)]
+
+
+def test_a_picture_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "torn.jpg").write_bytes(b"no picture")
+
+    with pytest.raises(SourceError, match=r"torn\.jpg: is no picture that can be read"):
+        open_source(Source(synthetic="wild", pictures=str(tmp_path)), 2)
 
 
 def test_a_video_that_is_gone_is_told(run: str, tmp_path: Path) -> None:

@@ -11,12 +11,23 @@ from hypothesis import strategies as st
 
 from sam2.training import shapes, textures
 from sam2.training.camera import compress, draw_lens
+from sam2.training.photographs import Photograph, draw_photograph
 from sam2.training.scenes import EASY, HARD, MEDIUM, WILD, Difficulty, draw_scene
 from sam2.training.shapes import draw_shape
 from sam2.training.textures import Texture, draw_texture
 from sam2.training.things import Patch, Shadow, Thing
 
-LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD, "wild": WILD}
+PICTURES = tuple(
+    (255 * torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))).to(torch.uint8)
+    for shape in ((40, 60), (90, 30))
+)
+LEVELS = {
+    "easy": EASY,
+    "medium": MEDIUM,
+    "hard": HARD,
+    "wild": WILD,
+    "photographs": replace(WILD, photographs=PICTURES),
+}
 # Plain colours far from their background and a clean lens: what is seen can be told by colour.
 CLEAR = replace(EASY, patterns=("plain",), backgrounds=("plain",), lens=0.0, distinctness=0.5)
 
@@ -226,6 +237,54 @@ def test_paint_stays_between_its_two_colours(pattern: str) -> None:
     assert colour.shape == (1, 3, 50, 50)
     assert ((colour >= low) & (colour <= high)).all()
     assert pattern == "plain" or colour.std() > 0.01
+
+
+@settings(max_examples=20)
+@given(height=st.integers(1, 9), width=st.integers(1, 9), turned=st.booleans())
+def test_a_photograph_shows_its_picture_pixel_by_pixel(
+    height: int, width: int, turned: bool
+) -> None:
+    picture = torch.rand(3, height, width)
+    longer = max(height, width)
+    across = (2 * torch.arange(width) + 1 - width) / longer
+    down = (2 * torch.arange(height) + 1 - height) / longer
+    y, x = (grid[None] for grid in torch.meshgrid(down, across, indexing="ij"))
+    u, v = (-x, -y) if turned else (x, y)
+
+    paint = Photograph(picture, (0.0, 0.0), 1.0, np.pi if turned else 0.0).paint(u, v)
+
+    torch.testing.assert_close(paint[0], picture, rtol=0, atol=1e-4)
+
+
+def test_what_lies_beyond_a_photograph_is_its_mirror_image() -> None:
+    picture = torch.rand(3, 8, 8)
+    inside, beyond = torch.tensor([[[0.9]]]), torch.tensor([[[1.1]]])
+    photograph = Photograph(picture, (0.0, 0.0), 1.0, 0.0)
+
+    paints = [photograph.paint(u, torch.zeros(1, 1, 1)) for u in (inside, beyond)]
+
+    torch.testing.assert_close(*paints)
+
+
+@settings(max_examples=40)
+@given(seed=st.integers(0, 10_000), pixels=st.floats(1, 200))
+def test_a_photograph_is_as_sharp_as_it_can_be_shown(seed: int, pixels: float) -> None:
+    photograph = draw_photograph(np.random.default_rng(seed), PICTURES, 0.2, pixels)
+
+    side = max(photograph.picture.shape[1:])
+    shown = photograph.span * side / 2  # pixels of the picture on one unit of the plane
+    assert shown <= 2 * pixels or min(photograph.picture.shape[1:]) == 1
+    assert side in (60, 90) or 2 * shown + photograph.span > 2 * pixels  # not halved in vain
+    assert 0 <= photograph.picture.min() <= photograph.picture.max() <= 1
+
+
+def test_half_of_ground_and_things_are_photographs_where_there_are_some() -> None:
+    scenes = [draw_scene(np.random.default_rng(n), LEVELS["photographs"]) for n in range(60)]
+
+    grounds = [isinstance(scene.background, Photograph) for scene in scenes]
+    things = [isinstance(t.texture, Photograph) for scene in scenes for t in scene.things]
+    assert 18 <= sum(grounds) <= 42
+    assert 0.25 < np.mean(things) < 0.6  # covers are no photographs
 
 
 def test_a_lens_of_no_strength_only_rounds() -> None:
