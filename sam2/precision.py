@@ -43,8 +43,6 @@ def set_precision(model: Sam2, precision: Precision) -> Sam2:
             module.absorb()
         if isinstance(module, RotaryAttention | Attention):
             module.attend = attend_fast
-        if isinstance(module, Block) and model.device.type == "cpu":
-            module.band = BAND
     for module in model.modules():
         if isinstance(module, Linear):
             module.multiply = multiply
@@ -54,6 +52,8 @@ def set_precision(model: Sam2, precision: Precision) -> Sam2:
             for module in part.modules():
                 if isinstance(module, Linear | Conv2d | ConvTranspose2d):
                     module.to(torch.bfloat16)
+    if model.device.type == "cpu":
+        _band_blocks(model)
     if model.device.type == "cuda":
         compile_parts(model)
     return model
@@ -71,6 +71,13 @@ def fast_at_bfloat16(device: torch.device) -> bool:
         return torch.cuda.get_device_capability(device) >= (8, 0)
     # AVX-512 or AMX instructions for it; both come with the first of them.
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+
+
+def _band_blocks(model: Sam2) -> None:
+    """Has the trunk's float32 blocks go through the map in bands; in them bfloat16 is slower."""
+    for block in model.image_encoder.trunk.modules():
+        if isinstance(block, Block) and block.attn.qkv.weight.dtype == torch.float32:
+            block.band = BAND
 
 
 def fuse_gelu(model: Sam2) -> None:

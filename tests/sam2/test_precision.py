@@ -72,6 +72,14 @@ def test_bfloat16_draws_nearly_the_same_masks() -> None:
     assert not torch.equal(exact[0], rounded[0])
 
 
+def test_the_float32_blocks_go_through_the_map_in_bands_and_the_others_at_once() -> None:
+    for precision in ("exact", "float32", "bfloat16"):
+        blocks = prepared(precision).image_encoder.trunk.blocks
+        kept = sum(TINY.trunk.blocks[: TINY.float32_stages])
+        banded = {"exact": 0, "float32": len(blocks), "bfloat16": kept}[precision]
+        assert [block.band > 0 for block in blocks] == [n < banded for n in range(len(blocks))]
+
+
 def test_scores_and_norms_stay_float32_in_a_model_of_bfloat16() -> None:
     model = prepared("bfloat16")
 
