@@ -1,10 +1,11 @@
 """What twenty corrected masklets of a new kind of object are worth.
 
-python -m bench.finetune [--family star] [--masklets 20] [--checkpoint FILE]
+python -m bench.finetune [--family glass|star|...] [--masklets 20] [--checkpoint FILE]
 
 Clips of a family that the model never saw are written as videos, with a masklet of one object each,
 as a labelling team would have corrected it. `masklet train` learns from them; clips of the same
-family but other seeds tell what it gained.
+family but other seeds tell what it gained. `glass` is of things that one sees through, whatever
+their shape; other families are those of the scenes' shapes.
 """
 
 import json
@@ -37,6 +38,7 @@ _RESULTS = Path(__file__).parent / "results"
 _RECIPE = Path(__file__).parent.parent / "configs" / "train" / "finetune.yaml"
 _KINDS = ("click", "box", "mask")
 _FRAMES, _SIZE = 24, 256
+GLASS = replace(MEDIUM, opacity=0.35)
 
 
 def main(
@@ -70,7 +72,7 @@ def main(
 
 def _clips(family: str, seed: int) -> Iterator[Clip]:
     """Clips of one family, each with the one object that is largest where it starts."""
-    level = replace(MEDIUM, families=(family,))
+    level = GLASS if family == "glass" else replace(MEDIUM, families=(family,))
     for number in count():
         rng = np.random.default_rng([seed, number, 0, 2])
         clip = draw_scene(rng, level, _FRAMES).render(_FRAMES, _SIZE)

@@ -19,6 +19,7 @@ from pipeline.training.labelled import (
     masklet_videos,
 )
 from sam2.training.scenes import EASY, HARD, MEDIUM, WILD, Clip, Difficulty, draw_scene
+from sam2.training.variation import vary
 
 LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD, "wild": WILD}
 CROWD = (2, 6)  # objects of a training scene: more than one follows can be drawn from it
@@ -54,7 +55,7 @@ class SyntheticClips:
 
 
 class LabelledClips:
-    """Parts of videos whose objects are known; half of them mirrored."""
+    """Parts of videos whose objects are known."""
 
     def __init__(self, videos: Sequence[LabelledVideo], longest: int) -> None:
         for video in videos:
@@ -75,10 +76,19 @@ class LabelledClips:
         pixels = torch.from_numpy(video.pictures(numbers, size)).permute(0, 3, 1, 2)
         truth = torch.from_numpy(np.stack([video.masks(n) for n in numbers], axis=1))
         masks = interpolate(truth.float(), size=(size, size), mode="area") >= 0.5
-        if rng.random() < 0.5:
-            pixels, masks = pixels.flip(-1), masks.flip(-1)
         name = f"{video.name}, frames {numbers[0]} to {numbers[-1]}"
         return Clip(pixels.contiguous().to(device), masks.contiguous().to(device), name)
+
+
+class VariedClips:
+    """The clips of another source, each seen otherwise every time."""
+
+    def __init__(self, source: ClipSource) -> None:
+        self.source = source
+
+    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> Clip:
+        """A clip of the source, varied."""
+        return vary(rng, self.source.draw(rng, frames, size, device))
 
 
 class Mixture:
@@ -98,9 +108,9 @@ class Mixture:
 def open_source(source: Source, longest: int) -> ClipSource:
     """The source that the settings name, for clips up to `longest` frames; raises SourceError."""
     if source.masklets is not None:
-        return LabelledClips(masklet_videos(source.masklets), longest)
+        return VariedClips(LabelledClips(masklet_videos(source.masklets), longest))
     if source.davis is not None:
-        return LabelledClips(davis_videos(Path(source.davis)), longest)
+        return VariedClips(LabelledClips(davis_videos(Path(source.davis)), longest))
     assert source.synthetic is not None  # one of the three is given
     level = LEVELS[source.synthetic]
     if source.pictures is not None:

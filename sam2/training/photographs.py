@@ -1,7 +1,8 @@
 """Pictures as paint for synthetic scenes: no label says what is on them, and none is needed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -39,6 +40,10 @@ class Photograph:
             self.picture.to(u)[None], places, "bilinear", "reflection", align_corners=False
         )
         return colours.view(3, *u.shape).transpose(0, 1)
+
+    def finer(self, factor: float) -> Self:
+        """The same paint where one unit of the plane shows `factor` units of this one."""
+        return replace(self, span=self.span * factor)
 
 
 def draw_photograph(

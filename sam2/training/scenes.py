@@ -45,6 +45,7 @@ class Difficulty:
     shadow: float = 0.0  # chance that a thing casts one
     rider: float = 0.0  # chance that a thing carries a smaller one, like a cap
     photographs: tuple[Tensor, ...] = ()  # (3, H, W) uint8; half of ground and things show some
+    opacity: float = 1.0  # of objects
     stretch: float = 0.35  # how much too wide or too high pictures are shown, see `draw_camera`
 
 
@@ -123,7 +124,7 @@ def draw_scene(rng: np.random.Generator, level: Difficulty, frames: int = 8) -> 
     background = _draw_ground(rng, level)
     things: list[Thing] = []
     for _ in range(rng.integers(level.things[0], level.things[1] + 1)):
-        thing = _draw_thing(rng, level, background.colours[0], frames)
+        thing = _draw_thing(rng, level, background, frames)
         things.append(thing)
         if rng.random() < level.lookalike:
             things.append(_double(rng, level, thing))
@@ -133,7 +134,7 @@ def draw_scene(rng: np.random.Generator, level: Difficulty, frames: int = 8) -> 
         things = [each for thing in things for each in _with_rider(rng, level, thing, frames)]
     covers = [_cover(rng, level, t, frames) for t in things if rng.random() < level.occluder]
     camera, lens = draw_camera(rng, level.camera, level.stretch), draw_lens(rng, level.lens)
-    clutter = _draw_clutter(rng, level, background.colours[0]) if level.clutter else []
+    clutter = _draw_clutter(rng, level, background) if level.clutter else []
     return Scene(background, (*clutter, *things, *covers), camera, lens)
 
 
@@ -152,18 +153,20 @@ def _draw_paint(
     return draw_texture(rng, level.patterns, level.contrast, base)
 
 
-def _draw_clutter(rng: np.random.Generator, level: Difficulty, behind: Colour) -> list[Thing]:
+def _draw_clutter(rng: np.random.Generator, level: Difficulty, behind: Paint) -> list[Thing]:
     """Things that stand still and that nobody asks for."""
     still = replace(level, speed=(1e-6, 1e-5), spin=0.0, deformation=0.0, leaving=0.0)
     things = [_draw_thing(rng, still, behind, 1) for _ in range(rng.integers(level.clutter + 1))]
     return [replace(t, size=t.size * float(rng.uniform(0.5, 3)), is_object=False) for t in things]
 
 
-def _draw_thing(rng: np.random.Generator, level: Difficulty, behind: Colour, frames: int) -> Thing:
+def _draw_thing(rng: np.random.Generator, level: Difficulty, behind: Paint, frames: int) -> Thing:
     size = float(np.exp(rng.uniform(*np.log(level.size))))
+    shape = draw_shape(rng, level.families, level.deformation * float(rng.random()))
+    colour = _colour_unlike(rng, behind.colours[0], level.distinctness)
     thing = Thing(
-        shape=draw_shape(rng, level.families, level.deformation * float(rng.random())),
-        texture=_draw_paint(rng, level, size, _colour_unlike(rng, behind, level.distinctness)),
+        shape=shape,
+        texture=_draw_paint(rng, level, size, colour),
         path=_draw_path(rng, level, size, frames),
         size=size,
         aspect=float(np.exp(rng.uniform(-0.3, 0.3))),
@@ -171,6 +174,7 @@ def _draw_thing(rng: np.random.Generator, level: Difficulty, behind: Colour, fra
         spin=float(rng.uniform(-level.spin, level.spin)),
         growth=float(rng.uniform(-1, 1)) * level.speed[1] * 0.7,
         light=float(rng.uniform(0, 0.35)),
+        opacity=level.opacity,
     )
     if level.patches:
         thing = replace(thing, patches=_draw_patches(rng, level, size, behind))
@@ -180,14 +184,20 @@ def _draw_thing(rng: np.random.Generator, level: Difficulty, behind: Colour, fra
 
 
 def _draw_patches(
-    rng: np.random.Generator, level: Difficulty, size: float, behind: Colour
+    rng: np.random.Generator, level: Difficulty, size: float, behind: Paint
 ) -> tuple[Patch, ...]:
-    """Other paints for parts of a thing; one in four has the colour of what is behind it."""
+    """Other paints for parts of a thing.
+
+    One in four has the colour of what is behind it, and one in four that very paint.
+    """
     patches = []
     for _ in range(rng.integers(level.patches + 1)):
-        base = behind if rng.random() < 0.25 else None
-        texture = _draw_paint(rng, level, size, base)
-        patches.append(Patch(texture, *(float(place) for place in rng.normal(0, 0.6, 2))))
+        likeness = rng.random()
+        base = behind.colours[0] if likeness < 0.25 else None
+        paint = _draw_paint(rng, level, size, base)
+        if likeness > 0.75:
+            paint = behind.finer(2 * size)
+        patches.append(Patch(paint, *(float(place) for place in rng.normal(0, 0.6, 2))))
     return tuple(patches)
 
 
@@ -247,7 +257,7 @@ def _with_rider(
     """A thing and, perhaps, a smaller one that goes where it goes."""
     if rng.random() >= level.rider:
         return (thing,)
-    rider = _draw_thing(rng, level, thing.texture.colours[0], frames)
+    rider = _draw_thing(rng, level, thing.texture, frames)
     (x, y), beside = thing.path.start, thing.size * rng.uniform(-0.8, 0.8, 2)
     path = replace(thing.path, start=(x + float(beside[0]), y + float(beside[1])))
     size = thing.size * float(rng.uniform(0.25, 0.6))

@@ -1,8 +1,8 @@
 """Paint for synthetic objects and backgrounds: a colour for each point of a plane."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -22,6 +22,9 @@ class Paint(Protocol):
 
     def paint(self, u: Tensor, v: Tensor) -> Tensor:
         """The colour of each point: coordinates (T, H, W) -> (T, 3, H, W), 0..1."""
+
+    def finer(self, factor: float) -> Self:
+        """The same paint where one unit of the plane shows `factor` units of this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,10 @@ class Texture:
             torch.tensor(c, dtype=u.dtype, device=u.device).view(1, 3, 1, 1) for c in self.colours
         )
         return torch.lerp(first, second, share)
+
+    def finer(self, factor: float) -> Self:
+        """The same paint where one unit of the plane shows `factor` units of this one."""
+        return replace(self, scale=self.scale * factor)
 
 
 def draw_texture(

@@ -64,6 +64,7 @@ class Thing:
     is_object: bool = True
     patches: tuple[Patch, ...] = ()
     shadow: Shadow | None = None
+    opacity: float = 1.0  # 0: nothing of it is seen
 
     def place(self, x: Tensor, y: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
         """World coordinates (T, H, W) in the thing's own plane: u and v."""
@@ -98,7 +99,7 @@ class Thing:
         frame, row, column = cover.nonzero(as_tuple=True)
         places = (frame, slice(None), row, column)
         paint = self.paint(u[frame, row, column][None, None], v[frame, row, column][None, None])
-        share = cover[frame, row, column][:, None]
+        share = self.opacity * cover[frame, row, column][:, None]
         picture[places] = torch.lerp(picture[places], paint[0, :, 0].T, share)
         return cover > 0.5
 

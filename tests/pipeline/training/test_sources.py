@@ -1,5 +1,6 @@
 """Training clips: drawn scenes, our own masklets with their videos, folders like those of DAVIS."""
 
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,8 @@ from PIL import Image
 from pipeline.masklets import Masklet, schema_of
 from pipeline.rle import encode_mask
 from pipeline.training.config import Source
-from pipeline.training.labelled import SourceError
-from pipeline.training.sources import Mixture, open_source
+from pipeline.training.labelled import SourceError, davis_videos, masklet_videos
+from pipeline.training.sources import ClipSource, LabelledClips, Mixture, open_source
 
 HEIGHT, WIDTH, FRAMES, SIZE = 64, 96, 6, 48
 
@@ -70,14 +71,17 @@ def davis(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def draw(source: Source, frames: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    clip = open_source(source, frames).draw(np.random.default_rng(seed), frames, SIZE, "cpu")
+def draw(
+    source: Source | ClipSource, frames: int, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    opened = open_source(source, frames) if isinstance(source, Source) else source
+    clip = opened.draw(np.random.default_rng(seed), frames, SIZE, "cpu")
     return clip.frames, clip.masks
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_masklets_lie_on_the_pixels_of_their_video(run: str, seed: int) -> None:
-    frames, masks = draw(Source(masklets=run), 3, seed)
+    frames, masks = draw(LabelledClips(masklet_videos(run), 3), 3, seed)
 
     assert frames.shape == (3, 3, SIZE, SIZE)
     assert masks.shape == (1, 3, SIZE, SIZE)
@@ -88,12 +92,18 @@ def test_masklets_lie_on_the_pixels_of_their_video(run: str, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_annotated_folders_give_every_object_its_mask(davis: Path, seed: int) -> None:
-    frames, masks = draw(Source(davis=str(davis)), 4, seed)
+    frames, masks = draw(LabelledClips(davis_videos(davis), 4), 4, seed)
 
     assert masks.shape == (2, 4, SIZE, SIZE)
     for number, mask in enumerate(masks, start=1):
         inside = frames.float().mean(dim=1)[mask]
         assert (inside - 100 * number).abs().median() < 12
+
+
+def test_labelled_clips_are_never_seen_twice_alike(davis: Path) -> None:
+    drawn = [draw(Source(davis=str(davis)), FRAMES, seed)[1] for seed in range(8)]
+
+    assert not any(torch.equal(a, b) for a, b in combinations(drawn, 2))
 
 
 def test_the_same_chance_draws_the_same_clip(davis: Path) -> None:

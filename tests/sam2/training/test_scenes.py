@@ -14,7 +14,7 @@ from sam2.training.camera import compress, draw_lens
 from sam2.training.photographs import Photograph, draw_photograph
 from sam2.training.scenes import EASY, HARD, MEDIUM, WILD, Difficulty, draw_scene
 from sam2.training.shapes import draw_shape
-from sam2.training.textures import Texture, draw_texture
+from sam2.training.textures import Paint, Texture, draw_texture
 from sam2.training.things import Patch, Shadow, Thing
 
 PICTURES = tuple(
@@ -254,6 +254,29 @@ def test_a_photograph_shows_its_picture_pixel_by_pixel(
     paint = Photograph(picture, (0.0, 0.0), 1.0, np.pi if turned else 0.0).paint(u, v)
 
     torch.testing.assert_close(paint[0], picture, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "paint",
+    [
+        draw_texture(np.random.default_rng(2), ("spots",), contrast=0.9),
+        draw_photograph(np.random.default_rng(2), PICTURES, 0.2, 50),
+    ],
+    ids=["texture", "photograph"],
+)
+def test_a_finer_paint_shows_more_of_the_same(paint: Paint) -> None:
+    line = torch.linspace(-1, 1, 20)
+    v, u = (grid[None] for grid in torch.meshgrid(line, line, indexing="ij"))
+
+    torch.testing.assert_close(paint.finer(0.4).paint(u, v), paint.paint(0.4 * u, 0.4 * v))
+
+
+def test_some_things_have_a_part_in_the_very_paint_of_the_ground() -> None:
+    scenes = [draw_scene(np.random.default_rng(seed), WILD) for seed in range(20)]
+
+    patches = [(s.background, p.texture) for s in scenes for t in s.things for p in t.patches]
+    same = [isinstance(p, Texture) and p.seed == g.seed for g, p in patches]
+    assert 0.1 < np.mean(same) < 0.4
 
 
 def test_what_lies_beyond_a_photograph_is_its_mirror_image() -> None:
