@@ -42,7 +42,7 @@ GLASS = replace(MEDIUM, opacity=0.35)
 
 
 def main(
-    family: str = "star", masklets: int = 20, held_out: int = 12, checkpoint: str | None = None
+    family: str = "star", masklets: int = 20, held_out: int = 40, checkpoint: str | None = None
 ) -> None:
     """Fine-tune nano on a family of shapes; score it on others of the family."""
     unseen = list(islice(_clips(family, seed=2), held_out))
