@@ -256,6 +256,20 @@ def test_a_photograph_shows_its_picture_pixel_by_pixel(
     torch.testing.assert_close(paint[0], picture, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("opacity", [0.0, 0.35])
+def test_of_glass_one_sees_as_much_as_it_lets_and_its_mask_is_the_same(opacity: float) -> None:
+    scenes = [
+        draw_scene(np.random.default_rng(5), replace(CLEAR, things=(1, 1), opacity=share))
+        for share in (0.0, opacity, 1.0)
+    ]
+    ground, glass, solid = (scene.render(2, 64) for scene in scenes)
+
+    assert torch.equal(glass.masks, solid.masks)
+    assert solid.masks.any()
+    expected = torch.lerp(ground.frames.float(), solid.frames.float(), opacity)
+    assert (glass.frames - expected).abs().max() <= 1  # rounded to whole numbers
+
+
 @pytest.mark.parametrize(
     "paint",
     [
