@@ -24,7 +24,7 @@ from sam2.hiera import Attention
 from sam2.layers import Linear
 from sam2.memory_attention import RotaryAttention
 from sam2.model import Sam2
-from sam2.precision import BAND, fuse_gelu, join_narrowing, set_precision
+from sam2.precision import band_blocks, fuse_gelu, join_narrowing, set_precision
 from sam2.products import multiply
 from sam2.speed import recollection
 from sam2.tracking import Step, track
@@ -86,16 +86,11 @@ def _products(model: Sam2) -> None:
             module.multiply = multiply
 
 
-def _band(model: Sam2) -> None:
-    for block in model.image_encoder.trunk.blocks:
-        block.band = BAND  # type: ignore[assignment]
-
-
 CHANGES: dict[str, Callable[[Sam2], object]] = {
     "exact": lambda model: None,
     "linear layers by oneDNN": _products,
     "GELU within its product": fuse_gelu,
-    "trunk in bands of windows": _band,
+    "trunk in bands of windows": band_blocks,
     "attention in blocks, by oneDNN": lambda model: _block(model, RotaryAttention, Attention),
     "memory attention in blocks, values absorbed": _absorb,
     "fine maps narrowed at once": join_narrowing,

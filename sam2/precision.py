@@ -53,7 +53,7 @@ def set_precision(model: Sam2, precision: Precision) -> Sam2:
                 if isinstance(module, Linear | Conv2d | ConvTranspose2d):
                     module.to(torch.bfloat16)
     if model.device.type == "cpu":
-        _band_blocks(model)
+        band_blocks(model)
     if model.device.type == "cuda":
         compile_parts(model)
     return model
@@ -73,7 +73,7 @@ def fast_at_bfloat16(device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
-def _band_blocks(model: Sam2) -> None:
+def band_blocks(model: Sam2) -> None:
     """Has the trunk's float32 blocks go through the map in bands; in them bfloat16 is slower."""
     for block in model.image_encoder.trunk.modules():
         if isinstance(block, Block) and block.attn.qkv.weight.dtype == torch.float32:

@@ -133,7 +133,7 @@ def _read_picture(file: Path) -> Tensor:
     try:
         with Image.open(file) as picture:
             small = picture.convert("RGB")
-    except OSError as error:
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise SourceError(f"{file}: is no picture that can be read: {error}") from error
     small.thumbnail((LARGEST, LARGEST))
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()

@@ -193,10 +193,11 @@ def _draw_patches(
     patches = []
     for _ in range(rng.integers(level.patches + 1)):
         likeness = rng.random()
-        base = behind.colours[0] if likeness < 0.25 else None
-        paint = _draw_paint(rng, level, size, base)
         if likeness > 0.75:
             paint = behind.finer(2 * size)
+        else:
+            base = behind.colours[0] if likeness < 0.25 else None
+            paint = _draw_paint(rng, level, size, base)
         patches.append(Patch(paint, *(float(place) for place in rng.normal(0, 0.6, 2))))
     return tuple(patches)
 

@@ -21,15 +21,15 @@ def vary(rng: np.random.Generator, clip: Clip) -> Clip:
     if rng.random() < 0.5:
         frames, masks = frames.flip(0), masks.flip(1)
     places = F.affine_grid(_draw_map(rng)[None], [1, 1, *frames.shape[2:]], align_corners=False)
-    seen = _look(frames, places.to(frames.device))
-    shown = _look(masks, places.to(masks.device)) >= 0.5
+    seen = _look(frames.float() / 255, places)
+    shown = _look(masks.float(), places) >= 0.5
     return Clip((_recolour(rng, seen) * 255).round().to(torch.uint8), shown, clip.name)
 
 
 def _look(x: Tensor, places: Tensor) -> Tensor:
-    """Pictures (T, C, S, S), read at (1, S, S, 2): float, uint8 as shares of 255."""
-    values = x.float() / (255 if x.dtype == torch.uint8 else 1)
-    return F.grid_sample(values, places.expand(len(x), -1, -1, -1), align_corners=False)
+    """Pictures (T, C, S, S), read at places (1, S, S, 2)."""
+    places = places.to(x.device).expand(len(x), -1, -1, -1)
+    return F.grid_sample(x, places, align_corners=False)
 
 
 def _draw_map(rng: np.random.Generator) -> Tensor:
