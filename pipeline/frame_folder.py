@@ -59,7 +59,7 @@ class FrameFolder:
         """Nothing stays open between two frames."""
 
     def _frame(self, index: int, size: int | None) -> Frame:
-        with _opened(self.files[index]) as picture:
+        with open_picture(self.files[index]) as picture:
             return Frame(index, float(self.timestamps[index]), _pixels(picture, size))
 
 
@@ -102,14 +102,15 @@ def _common_size(files: Sequence[Path]) -> tuple[int, int]:
 
 
 def _size(path: Path) -> tuple[int, int]:
-    with _opened(path) as picture:
+    with open_picture(path) as picture:
         if picture.width * picture.height > MAX_PIXELS:
             raise VideoError(f"{path}: is too large, {picture.width} x {picture.height}")
         return picture.size
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def open_picture(path: Path) -> Iterator[Image.Image]:
+    """A picture file, open for reading; raises VideoError, also for what fails inside."""
     try:
         with Image.open(path) as picture:
             yield picture

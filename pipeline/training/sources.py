@@ -7,10 +7,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from pipeline.frame_folder import PICTURES, open_picture
 from pipeline.training.config import Source
 from pipeline.training.labelled import (
     LabelledVideo,
@@ -18,6 +18,7 @@ from pipeline.training.labelled import (
     davis_videos,
     masklet_videos,
 )
+from pipeline.video import VideoError
 from sam2.training.scenes import EASY, HARD, MEDIUM, WILD, Clip, Difficulty, draw_scene
 from sam2.training.variation import vary
 
@@ -25,7 +26,6 @@ LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD, "wild": WILD}
 CROWD = (2, 6)  # objects of a training scene: more than one follows can be drawn from it
 STRIDES = (0.5, 3.0)  # units of time from one frame of a scene to the next
 LONGEST_SCENE = 3.0  # times the clip: what takes its time begins or ends outside
-PICTURES = (".jpg", ".jpeg", ".png")
 LARGEST = 640  # pixels of a side that a picture is kept with
 LONGEST_STRIDE = 3  # frames of a video from one frame of a clip to the next
 
@@ -121,19 +121,18 @@ def open_source(source: Source, longest: int) -> ClipSource:
 def read_pictures(folder: Path) -> tuple[Tensor, ...]:
     """The pictures in a folder, (3, H, W) uint8, no side above LARGEST; raises SourceError."""
     try:
-        files = sorted(file for file in folder.iterdir() if file.suffix.lower() in PICTURES)
+        files = sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURES)
+        if not files:
+            raise SourceError(f"{folder}: holds no pictures ({', '.join(PICTURES)})")
+        return tuple(_read_picture(file) for file in files)
     except OSError as error:
         raise SourceError(f"{folder}: {error.strerror}: give a folder of pictures") from error
-    if not files:
-        raise SourceError(f"{folder}: holds no pictures ({', '.join(PICTURES)})")
-    return tuple(_read_picture(file) for file in files)
+    except VideoError as error:
+        raise SourceError(str(error)) from error
 
 
 def _read_picture(file: Path) -> Tensor:
-    try:
-        with Image.open(file) as picture:
-            small = picture.convert("RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise SourceError(f"{file}: is no picture that can be read: {error}") from error
+    with open_picture(file) as picture:
+        small = picture.convert("RGB")
     small.thumbnail((LARGEST, LARGEST))
     return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()

@@ -163,7 +163,7 @@ def test_masks_that_do_not_fit_their_pictures_are_told(davis: Path) -> None:
 def test_a_picture_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "torn.jpg").write_bytes(b"no picture")
 
-    with pytest.raises(SourceError, match=r"torn\.jpg: is no picture that can be read"):
+    with pytest.raises(SourceError, match=r"torn\.jpg: cannot be read as a picture"):
         open_source(Source(synthetic="wild", pictures=str(tmp_path)), 2)
 
 
