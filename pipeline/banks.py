@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pyarrow.fs import FileSelector, FileSystem, FileType
+from pyarrow.fs import FileSystem, FileType
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -92,7 +92,7 @@ class SavedBanks:
 def forget_banks(fs: FileSystem, folder: str, tasks: Sequence[int]) -> None:
     """Removes the banks of tasks that have their row."""
     wanted = {str(task) for task in tasks}
-    for info in fs.get_file_info(FileSelector(storage.join(folder, _FOLDER), allow_not_found=True)):
+    for info in storage.entries(fs, storage.join(folder, _FOLDER)):
         if info.type == FileType.Directory and PurePosixPath(info.path).name in wanted:
             _remove(fs, info.path)
 

@@ -19,6 +19,7 @@ from uuid import uuid4
 import fsspec
 from pyarrow.fs import (
     AwsStandardS3RetryStrategy,
+    FileInfo,
     FileSelector,
     FileSystem,
     FSSpecHandler,
@@ -215,8 +216,17 @@ def _read_once(fs: FileSystem, path: str) -> bytes:
 
 def list_files(fs: FileSystem, folder: str) -> list[str]:
     """Paths of the files directly in a folder, sorted; none if there is no such folder."""
-    found = fs.get_file_info(FileSelector(folder, allow_not_found=True))
-    return sorted(info.path for info in found if info.is_file)
+    return sorted(info.path for info in entries(fs, folder) if info.is_file)
+
+
+def entries(fs: FileSystem, folder: str) -> list[FileInfo]:
+    """The files and folders directly in a folder; none if there is no such folder."""
+    selector = FileSelector(folder, allow_not_found=True)
+    try:
+        return list(fs.get_file_info(selector))
+    except FileNotFoundError:
+        # Arrow looks twice, and complains of a folder that another driver makes in between.
+        return list(fs.get_file_info(selector))
 
 
 def preflight(uri: str) -> None:

@@ -3,8 +3,10 @@
 import os
 import stat
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
+from threading import Barrier
 from uuid import uuid4
 
 import pytest
@@ -52,6 +54,24 @@ def test_a_folder_that_does_not_exist_has_no_files(folder: str) -> None:
 
     assert storage.list_files(fs, path) == []
     assert not storage.exists(fs, path)
+
+
+def test_a_folder_can_be_listed_while_another_makes_it(tmp_path: Path) -> None:
+    fs = LocalFileSystem()
+
+    def race(number: int) -> list[str]:
+        made, start = tmp_path / str(number), Barrier(3)
+
+        def look(_: int) -> list[str]:
+            start.wait()
+            return [name for _ in range(5) for name in storage.list_files(fs, str(made))]
+
+        with ThreadPoolExecutor(3) as pool:
+            looks = [pool.submit(look, n) for n in range(2)]
+            pool.submit(lambda: (start.wait(), made.mkdir())).result()
+            return [name for one in looks for name in one.result()]
+
+    assert not any(race(number) for number in range(200))
 
 
 def test_a_missing_file_cannot_be_read(folder: str) -> None:
