@@ -45,6 +45,7 @@ class Stage(Part):
     rate: float = Field(default=1.0, gt=0)  # share of the learning rate
     balanced: bool = False  # an object, its neighbours and the ground count alike
     pixels: float = Field(default=0.0, ge=0)  # how much the lesson without prompts counts beside
+    free_running: bool = False  # memories go by the model's own score of what shows, not the truth
     sources: tuple[Source, ...] = ()  # of this stage; none: those of the whole training
 
 

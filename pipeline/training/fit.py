@@ -40,7 +40,13 @@ class Curriculum:
             clips = [mixture.draw(rng, stage.frames, size, self.device) for _ in range(stage.clips)]
             batch = gather(clips, stage.objects, rng)
         lesson = draw_lesson(
-            rng, stage.frames, stage.prompts, stage.corrected, stage.balanced, stage.pixels
+            rng,
+            stage.frames,
+            stage.prompts,
+            stage.corrected,
+            stage.balanced,
+            stage.pixels,
+            stage.free_running,
         )
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         return batch, lesson, generator

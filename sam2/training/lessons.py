@@ -46,6 +46,7 @@ def draw_lesson(
     corrected: float,
     balanced: bool = False,
     pixels: float = 0.0,
+    free_running: bool = False,
 ) -> Lesson:
     """A lesson for clips of `frames` frames: how the first is prompted, and where clicks correct.
 
@@ -57,4 +58,4 @@ def draw_lesson(
     first = kinds[rng.choice(len(kinds), p=shares / shares.sum())]
     earliest = 1 if first == "mask" else 0
     clicks = [int(rng.integers(earliest, frames)) for _ in range(2) if rng.random() < corrected]
-    return Lesson(first, tuple(sorted(clicks)), balanced, pixels)
+    return Lesson(first, tuple(sorted(clicks)), balanced, pixels, free_running)

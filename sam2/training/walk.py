@@ -1,8 +1,9 @@
 """A walk through clips as tracking walks, all objects of a batch at once, with the truth at hand.
 
-Every answer on the way is scored. Whether an object is hidden is taken from the truth, not from the
-score that is still being learnt; and its mask is scored before it is blanked, for nothing flows
-back through a blank.
+Every answer on the way is scored, its mask before it is blanked, for nothing flows back through a
+blank. Whether an object is hidden, and so what is remembered of a frame, is taken from the truth
+while the score is still being learnt; a model that runs free goes by its own score, as tracking
+does, and learns what to make of memories that are wrong.
 """
 
 from dataclasses import dataclass, replace
@@ -52,6 +53,7 @@ class Lesson:
     corrected: tuple[int, ...] = ()  # frames on which a click corrects the mask; one may repeat
     balanced: bool = False  # an object, its neighbours and the ground count alike; see `balance`
     pixels: float = 0.0  # how much the lesson of embedding.py counts beside the others
+    free_running: bool = False  # memories go by the model's own score, not by the truth
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +61,8 @@ class Answer:
     """What is gone on with after a frame, for B objects."""
 
     mask: Tensor  # (B, S/4, S/4) logits
-    token: Tensor  # (B, C)
+    pointer: Tensor  # (B, C)
+    present: Tensor  # (B,) bool, whether the object is taken to be there
 
 
 def teach(model: Sam2, batch: Batch, lesson: Lesson, generator: torch.Generator) -> Losses:
@@ -106,7 +109,7 @@ class _Walk:
         else:
             answer = self._found(image, features, truth, frame)
         if frame + 1 < self.length:
-            self._remember(features, frame, answer, truth)
+            self._remember(features, frame, answer)
 
     def _image(self, features: FrameFeatures, frame: int) -> Tensor:
         """What the objects see of a frame: tokens (B, h*w, C)."""
@@ -123,7 +126,8 @@ class _Walk:
         decoded = self.model.decode(features.image, features, self._tokens(None), dense)
         size = (self.model.config.mask_size, self.model.config.mask_size)
         low = F.interpolate(mask * 20 - 10, size=size, mode="bilinear", antialias=True)
-        return Answer(low[:, 0], decoded.tokens[:, 0])
+        pointer = self.model.point_at(decoded.tokens[:, 0], self._present(decoded, truth))
+        return Answer(low[:, 0], pointer, _shown(truth))
 
     def _found(self, image: Tensor, features: FrameFeatures, truth: Tensor, frame: int) -> Answer:
         """Answers the first prompt, or none; then the clicks that correct the answer."""
@@ -157,7 +161,12 @@ class _Walk:
         if not ambiguous or not self.model.config.readings:
             self.scored.append(_score(decoded, ANSWER, truth, self.hides, balanced))
         mask, _, token = choose(self.model.config, decoded, ambiguous)
-        return Answer(mask.float(), token)
+        present = self._present(decoded, truth)
+        return Answer(mask.float(), self.model.point_at(token, present), present)
+
+    def _present(self, decoded: Decoded, truth: Tensor) -> Tensor:
+        """Which objects are taken to be there: (B,) bool."""
+        return decoded.score[:, 0] > 0 if self.lesson.free_running else _shown(truth)
 
     def _tokens(self, clicks: Clicks | None) -> Tensor:
         """The prompt as tokens (B, P, C); no prompt is two padding points, as in tracking."""
@@ -170,16 +179,19 @@ class _Walk:
         clicks = clicks.padded()
         return self.model.sam_prompt_encoder.encode_points(clicks.points, clicks.labels)
 
-    def _remember(self, features: FrameFeatures, frame: int, answer: Answer, truth: Tensor) -> None:
+    def _remember(self, features: FrameFeatures, frame: int, answer: Answer) -> None:
         """Adds the frame to each object's bank."""
-        present = truth.flatten(1).any(dim=1)
-        mask = torch.where(present[:, None, None], answer.mask, ABSENT)
+        mask = torch.where(answer.present[:, None, None], answer.mask, ABSENT)
         prompted = frame == 0 or frame in self.lesson.corrected
-        memories = self.model.memorize(features, mask, present, prompted)
-        pointers = self.model.point_at(answer.token, present)
-        for i, (memory, pointer) in enumerate(zip(memories, pointers, strict=True)):
+        memories = self.model.memorize(features, mask, answer.present, prompted)
+        for i, (memory, pointer) in enumerate(zip(memories, answer.pointer, strict=True)):
             new, bank = FrameMemory(frame, memory, pointer), self.banks[i]
             self.banks[i] = bank.remember_prompted(new) if prompted else bank.remember(new)
+
+
+def _shown(truth: Tensor) -> Tensor:
+    """Which objects show on a frame: masks (B, S, S) -> (B,) bool."""
+    return truth.flatten(1).any(dim=1)
 
 
 def _score(
@@ -187,7 +199,7 @@ def _score(
 ) -> Losses:
     """The losses of some of the four masks, of which the best is supervised."""
     target = F.avg_pool2d(truth[:, None].float(), FINENESS)[:, 0]
-    shown = truth.flatten(1).any(dim=1)
+    shown = _shown(truth)
     weight = torch.where(shown, torch.where(hides, SHOWN, NEVER_HIDDEN), HIDDEN)
     masks, ious = decoded.masks[:, which], decoded.ious[:, which]
     pixels = None

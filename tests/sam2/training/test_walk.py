@@ -43,12 +43,14 @@ def only(batch: Batch, index: int) -> Batch:
     return Batch(frames, batch.truth[index][None], (0,))
 
 
+@pytest.mark.parametrize("free", [False, True])
 @pytest.mark.parametrize("config", [TINY, TINY_2_0], ids=lambda config: config.name)
-def test_a_lesson_walks_as_tracking_walks(batch: Batch, config: ModelConfig) -> None:
-    model = tiny_model(config, score_shift=50.0)  # objects are there, as they are in truth
+def test_a_lesson_walks_as_tracking_walks(batch: Batch, config: ModelConfig, free: bool) -> None:
+    # Either the score says that objects are there, as they are in truth; or that they are not.
+    model = tiny_model(config, score_shift=-50.0 if free else 50.0)
     alone = only(batch, 0)
     with torch.inference_mode():
-        taught = teach(model, alone, Lesson("mask"), chance())
+        taught = teach(model, alone, Lesson("mask", free_running=free), chance())
 
         features = features_of(model, alone.frames[0].permute(0, 2, 3, 1).numpy())
         start = answer_mask(model, features.rows([0]), MaskPrompt(alone.truth[0, 0]))
@@ -65,6 +67,19 @@ def test_a_lesson_walks_as_tracking_walks(batch: Batch, config: ModelConfig) -> 
 
     # Tracking keeps one of three readings, so only what it keeps can be compared: the score.
     assert float(taught.score) == pytest.approx(float(mean(expected).score), rel=1e-4)
+
+
+def test_only_a_free_walk_goes_by_its_own_score(batch: Batch) -> None:
+    believes, doubts = (tiny_model(score_shift=shift) for shift in (50.0, -50.0))
+    with torch.no_grad():
+        free, forced = (
+            [teach(m, batch, Lesson("mask", free_running=f), chance()) for m in (believes, doubts)]
+            for f in (True, False)
+        )
+
+    assert float(forced[0].mask) == pytest.approx(float(forced[1].mask), rel=1e-5)
+    assert float(free[0].mask) == pytest.approx(float(forced[0].mask), rel=1e-5)
+    assert float(free[1].mask) != pytest.approx(float(forced[1].mask), rel=1e-3)
 
 
 def _of_chosen(answer: FrameMask, truth: torch.Tensor) -> Losses:
@@ -115,6 +130,7 @@ def test_what_is_ambiguous_teaches_mask_zero_only_where_that_answers(
         Lesson("click"),
         Lesson("box", corrected=(0,)),
         Lesson("mask", corrected=(1, 2)),
+        Lesson("mask", free_running=True),
         Lesson("pixels"),
     ],
     ids=lambda lesson: f"{lesson.first}{lesson.corrected}",
