@@ -72,7 +72,7 @@ class TrainConfig(Part):
     clip: float = Field(default=5.0, gt=0)  # largest norm of a gradient
     average: float = Field(default=0.997, ge=0, lt=1)  # of the weights that are kept
     scale_weight: float = Field(default=0.0, ge=0)  # holds features at unit scale; 0: does not
-    bfloat16: bool = True
+    bfloat16: bool = True  # mixed precision, where the device is fast at it
     validation_clips: int = Field(default=8, ge=1)
     validate_every: int = Field(default=500, ge=1)  # steps
     save_every: int = Field(default=200, ge=1)  # steps

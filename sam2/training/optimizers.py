@@ -3,7 +3,9 @@
 from typing import Any
 
 from torch import nn
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
+
+from sam2.training.muon import Muon
 
 FEW = 4  # rows; a head of no more gives single figures, and has no directions to even out
 
@@ -11,8 +13,7 @@ FEW = 4  # rows; a head of no more gives single figures, and has no directions t
 def make_optimizers(model: nn.Module, learning_rate: float, weight_decay: float) -> list[Optimizer]:
     """The optimizers of all weights that are to be trained, at one learning rate.
 
-    Muon (Jordan et al. 2024) makes all directions of a matrix' step alike in length, scaled to
-    what AdamW would take (Liu et al. 2025). Convolutions, embeddings, heads and vectors have AdamW.
+    Convolutions, embeddings, heads and vectors have AdamW.
     """
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     inner = {
@@ -27,7 +28,4 @@ def make_optimizers(model: nn.Module, learning_rate: float, weight_decay: float)
         {"params": [weight for weight in rest if weight.ndim <= 1], "weight_decay": 0.0},
     ]
     adamw = AdamW(groups, lr=learning_rate, weight_decay=weight_decay, betas=(0.9, 0.95))
-    muon = Muon(
-        matrices, lr=learning_rate, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-    )
-    return [muon, adamw]
+    return [Muon(matrices, learning_rate, weight_decay), adamw]

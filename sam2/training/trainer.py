@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sam2.model import Sam2
+from sam2.precision import fast_at_bfloat16
 from sam2.training.losses import Losses
 from sam2.training.optimizers import make_optimizers
 from sam2.training.walk import Batch, Lesson, teach
@@ -70,7 +71,7 @@ class Recipe:
     clip: float = 5.0  # largest norm of a gradient
     average: float = 0.997  # how much of the running average stays at each step
     scale_weight: float = 0.0  # of what holds features at unit scale: for training from nothing
-    bfloat16: bool = True  # mixed precision
+    bfloat16: bool = True  # mixed precision, where the device is fast at it
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -144,8 +145,9 @@ class Trainer:
     def _precision(self, device: torch.device) -> Iterator[None]:
         # On a CPU the fused attention is slow backwards: half of a step.
         kernels = [SDPBackend.MATH] if device.type == "cpu" else list(_FUSED)
+        mixed = self.recipe.bfloat16 and fast_at_bfloat16(device)
         with (
-            torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.bfloat16),
+            torch.autocast(device.type, torch.bfloat16, enabled=mixed),
             sdpa_kernel(kernels),
         ):
             yield
