@@ -114,25 +114,35 @@ def open_source(source: Source, longest: int) -> ClipSource:
     assert source.synthetic is not None  # one of the three is given
     level = LEVELS[source.synthetic]
     if source.pictures is not None:
-        level = replace(level, photographs=read_pictures(Path(source.pictures)))
+        photographs, cutouts = read_pictures(Path(source.pictures))
+        level = replace(level, photographs=photographs, cutouts=cutouts)
     return SyntheticClips(level)
 
 
-def read_pictures(folder: Path) -> tuple[Tensor, ...]:
-    """The pictures in a folder, (3, H, W) uint8, no side above LARGEST; raises SourceError."""
+def read_pictures(folder: Path) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """The pictures in a folder, uint8, no side above LARGEST; raises SourceError.
+
+    First those that fill their frames, (3, H, W), then things on a transparent ground, (4, H, W).
+    """
     try:
         files = sorted(f for f in folder.iterdir() if f.suffix.lower() in PICTURES)
         if not files:
             raise SourceError(f"{folder}: holds no pictures ({', '.join(PICTURES)})")
-        return tuple(_read_picture(file) for file in files)
+        pictures = [_read_picture(file) for file in files]
     except OSError as error:
         raise SourceError(f"{folder}: {error.strerror}: give a folder of pictures") from error
     except VideoError as error:
         raise SourceError(str(error)) from error
+    full, cut = (tuple(p for p in pictures if len(p) == channels) for channels in (3, 4))
+    return full, cut
 
 
 def _read_picture(file: Path) -> Tensor:
     with open_picture(file) as picture:
-        small = picture.convert("RGB")
+        clear = picture.has_transparency_data
+        small = picture.convert("RGBA" if clear else "RGB")
     small.thumbnail((LARGEST, LARGEST))
-    return torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()
+    pixels = torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous()
+    if clear and not (pixels[3] > 127).any():
+        raise SourceError(f"{file}: is transparent everywhere: take it out of the folder")
+    return pixels[:3] if clear and (pixels[3] == 255).all() else pixels

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from sam2.training import shapes, textures
 from sam2.training.camera import Camera, Lens, draw_camera, draw_lens
+from sam2.training.cutouts import draw_cutout
 from sam2.training.photographs import draw_photograph
 from sam2.training.shapes import Shape, draw_shape
 from sam2.training.textures import Colour, Paint, draw_colour, draw_texture
 from sam2.training.things import Patch, Path, Shadow, Thing
 
 PHOTOGRAPHED = 0.5  # of the paints, where there are photographs
+CUT_OUT = 0.5  # of the things, where there are pictures of some
 SIDE = 256  # pixels of a picture that photographs are to be sharp on
 
 
@@ -45,6 +47,7 @@ class Difficulty:
     shadow: float = 0.0  # chance that a thing casts one
     rider: float = 0.0  # chance that a thing carries a smaller one, like a cap
     photographs: tuple[Tensor, ...] = ()  # (3, H, W) uint8; half of ground and things show some
+    cutouts: tuple[Tensor, ...] = ()  # (4, H, W) uint8, with opacity; half of the things are some
     opacity: float = 1.0  # of objects
     stretch: float = 0.35  # how much too wide or too high pictures are shown, see `draw_camera`
 
@@ -180,6 +183,9 @@ def _draw_thing(rng: np.random.Generator, level: Difficulty, behind: Paint, fram
         thing = replace(thing, patches=_draw_patches(rng, level, size, behind))
     if level.shadow and rng.random() < level.shadow:
         thing = replace(thing, shadow=_draw_shadow(rng))
+    if level.cutouts and rng.random() < CUT_OUT:
+        outline, paint = draw_cutout(rng, level.cutouts, SIDE * size)
+        thing = replace(thing, shape=outline, texture=paint, patches=())
     return thing
 
 

@@ -8,10 +8,18 @@ same unit, falling about as fast as the distance to the outline grows.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+class Outline(Protocol):
+    """Where a thing ends."""
+
+    def depth(self, u: Tensor, v: Tensor, time: Tensor) -> Tensor:
+        """Depth inside it, (T, H, W); negative outside."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam2.training.shapes import Shape
+from sam2.training.shapes import Outline
 from sam2.training.textures import Paint
 
 
@@ -52,7 +52,7 @@ class Shadow:
 class Thing:
     """A painted shape on its way. Only an object counts; the others are there to hide objects."""
 
-    shape: Shape
+    shape: Outline
     texture: Paint
     path: Path
     size: float

@@ -14,7 +14,13 @@ from pipeline.masklets import Masklet, schema_of
 from pipeline.rle import encode_mask
 from pipeline.training.config import Source
 from pipeline.training.labelled import SourceError, davis_videos, masklet_videos
-from pipeline.training.sources import ClipSource, LabelledClips, Mixture, open_source
+from pipeline.training.sources import (
+    ClipSource,
+    LabelledClips,
+    Mixture,
+    open_source,
+    read_pictures,
+)
 
 HEIGHT, WIDTH, FRAMES, SIZE = 64, 96, 6, 48
 
@@ -126,6 +132,24 @@ def test_synthetic_clips_are_painted_with_the_pictures_of_a_folder(tmp_path: Pat
     assert 2 <= sum(purples) <= 10
 
 
+def test_pictures_with_a_transparent_ground_are_things_of_synthetic_clips(tmp_path: Path) -> None:
+    purple = np.tile(np.array([200, 0, 220, 0], np.uint8), (60, 60, 1))
+    purple[10:50, 5:55, 3] = 255
+    Image.fromarray(purple).save(tmp_path / "thing.png")
+    Image.fromarray(np.full((20, 20, 4), 255, np.uint8)).save(tmp_path / "white.png")
+    full, cut = read_pictures(tmp_path)
+
+    assert [tuple(picture.shape) for picture in full] == [(3, 20, 20)]
+    assert [tuple(picture.shape) for picture in cut] == [(4, 60, 60)]
+    shown = 0
+    for seed in range(12):
+        frames, truth = draw(Source(synthetic="easy", pictures=str(tmp_path)), 1, seed)
+        for mask in truth[:, 0]:
+            red, green, blue = frames[0][:, mask].float().mean(dim=1).tolist()
+            shown += green < 40 < min(red, blue)
+    assert 4 <= shown <= 40
+
+
 def test_a_mixture_draws_by_shares(davis: Path) -> None:
     mixture = Mixture([Source(davis=str(davis), share=3), Source(synthetic="easy")], 2)
     rng = np.random.default_rng(0)
@@ -164,6 +188,13 @@ def test_a_picture_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "torn.jpg").write_bytes(b"no picture")
 
     with pytest.raises(SourceError, match=r"torn\.jpg: cannot be read as a picture"):
+        open_source(Source(synthetic="wild", pictures=str(tmp_path)), 2)
+
+
+def test_a_picture_of_nothing_is_told(tmp_path: Path) -> None:
+    Image.new("RGBA", (9, 9)).save(tmp_path / "nothing.png")
+
+    with pytest.raises(SourceError, match=r"nothing\.png: is transparent everywhere"):
         open_source(Source(synthetic="wild", pictures=str(tmp_path)), 2)
 
 

@@ -11,22 +11,26 @@ from hypothesis import strategies as st
 
 from sam2.training import shapes, textures
 from sam2.training.camera import compress, draw_lens
+from sam2.training.cutouts import REACH, Cutout, depth_of, draw_cutout
 from sam2.training.photographs import Photograph, draw_photograph
 from sam2.training.scenes import EASY, HARD, MEDIUM, WILD, Difficulty, draw_scene
 from sam2.training.shapes import draw_shape
 from sam2.training.textures import Paint, Texture, draw_texture
-from sam2.training.things import Patch, Shadow, Thing
+from sam2.training.things import Patch, Path, Shadow, Thing
 
 PICTURES = tuple(
     (255 * torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))).to(torch.uint8)
     for shape in ((40, 60), (90, 30))
 )
+CUTOUT = torch.zeros(4, 30, 40, dtype=torch.uint8)  # red and blue halves on nothing
+CUTOUT[0, :, :20], CUTOUT[2, :, 20:], CUTOUT[3, 5:25, 3:37] = 250, 250, 255
 LEVELS = {
     "easy": EASY,
     "medium": MEDIUM,
     "hard": HARD,
     "wild": WILD,
     "photographs": replace(WILD, photographs=PICTURES),
+    "cutouts": replace(WILD, cutouts=(CUTOUT,)),
 }
 # Plain colours far from their background and a clean lens: what is seen can be told by colour.
 CLEAR = replace(EASY, patterns=("plain",), backgrounds=("plain",), lens=0.0, distinctness=0.5)
@@ -322,6 +326,57 @@ def test_half_of_ground_and_things_are_photographs_where_there_are_some() -> Non
     things = [isinstance(t.texture, Photograph) for scene in scenes for t in scene.things]
     assert 18 <= sum(grounds) <= 42
     assert 0.25 < np.mean(things) < 0.6  # covers are no photographs
+
+
+def test_half_of_the_things_are_cut_out_of_pictures_where_there_are_some() -> None:
+    scenes = [draw_scene(np.random.default_rng(n), LEVELS["cutouts"]) for n in range(60)]
+
+    things = [isinstance(t.shape, Cutout) for scene in scenes for t in scene.things]
+    assert 0.3 < np.mean(things) < 0.55  # covers are none
+    assert not any(t.patches for s in scenes for t in s.things if isinstance(t.shape, Cutout))
+
+
+@settings(max_examples=20)
+@given(angle=st.sampled_from([0, np.pi / 2, np.pi]), seed=st.integers(0, 99))
+def test_a_thing_cut_out_shows_its_picture_and_its_mask_is_where_that_is_opaque(
+    angle: float, seed: int
+) -> None:
+    outline, paint = draw_cutout(np.random.default_rng(seed), [CUTOUT], pixels=20)
+    path = Path((0.5, 0.5), (0.0, 0.0), (0.0, 0.0), 0.1, 0.0)
+    thing = Thing(outline, paint, path, 20 / 64, 1.0, float(angle), 0.0, 0.0, 0.0)
+    line = (torch.arange(64) + 0.5) / 64
+    y, x = (grid[None] for grid in torch.meshgrid(line, line, indexing="ij"))
+    picture = torch.full((1, 3, 64, 64), 0.5)
+
+    mask = thing.draw(picture, x, y, torch.zeros(1, 1, 1))[0]
+
+    turned = torch.rot90(mask, round(2 * angle / np.pi))
+    expected = torch.zeros(64, 64, dtype=torch.bool)
+    expected[17 + 5 : 17 + 25, 12 + 3 : 12 + 37] = True
+    assert torch.equal(turned, expected)
+    assert (picture[0][:, ~mask & (picture[0] - 0.5).abs().amax(dim=0).gt(0.01)]).numel() == 0
+    red, green, blue = picture[0][:, mask].mean(dim=1).tolist()
+    tint = paint.picture.amax(dim=(1, 2))
+    assert (red, blue) == pytest.approx((float(tint[0]) / 2, float(tint[2]) / 2), rel=0.05)
+    assert green < 0.01
+
+
+@settings(max_examples=30)
+@given(radius=st.floats(3, 15), x=st.floats(14, 18), y=st.floats(14, 18))
+def test_depth_is_the_distance_to_the_outline_as_far_as_it_reaches(
+    radius: float, x: float, y: float
+) -> None:
+    line = torch.arange(32) + 0.5
+    distance = radius - torch.hypot(line[None] - x, line[:, None] - y)
+
+    depth = depth_of((0.5 + distance).clamp(0, 1))[REACH:-REACH, REACH:-REACH]
+
+    clear = distance.abs() > 0.8
+    assert torch.equal(depth[clear] > 0, distance[clear] > 0)
+    # Steps are along rows, columns and diagonals, which overrates the distance a little.
+    near = distance.abs() < REACH
+    assert (depth - distance)[near].abs().max() < 0.42 * REACH
+    assert (depth.abs() <= REACH + 0.5).all()
 
 
 def test_a_lens_of_no_strength_only_rounds() -> None:
