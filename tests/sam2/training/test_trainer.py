@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sam2.model import Sam2
+from sam2.precision import fast_at_bfloat16
 from sam2.training.lessons import gather
 from sam2.training.scenes import EASY, draw_scene
 from sam2.training.start import set_first_weights
@@ -67,6 +68,17 @@ def test_a_loss_that_is_no_number_stops_and_changes_nothing() -> None:
     assert trainer.step_count == 2
     for name, value in before["average"].items():
         assert torch.equal(value, trainer.average.state_dict()[name]), name
+
+
+def test_precision_is_mixed_only_where_the_device_is_fast_at_it() -> None:
+    reports = [
+        Trainer(beginner(), replace(RECIPE, bfloat16=mixed)).step(
+            batch_of(0), Lesson("click"), torch.Generator().manual_seed(0)
+        )
+        for mixed in (True, False)
+    ]
+
+    assert (reports[0] != reports[1]) is fast_at_bfloat16(torch.device("cpu"))
 
 
 def test_frozen_parts_stay_as_they_are() -> None:
