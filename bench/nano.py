@@ -8,9 +8,10 @@ what the true first mask scores that never moves, for a weak model can lose to i
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import rich
 import torch
@@ -46,7 +47,7 @@ def main(
         tiers[tier] = _summary(marks)
         row = tiers[tier]
         figures = [f"{row[key]:.3f}" for key in (*_KINDS, "frozen")]
-        told = [_share(row[key]) for key in ("hidden_told", "shown_told")]
+        told = [_rates(row[key]) for key in ("hidden_told", "shown_told")]
         table.add_row(tier, str(row["objects"]), *figures, *told)
     rich.print(table)
     gains = [corrected(opened, clip) for clip in exam_clips("medium", clips, 256)]
@@ -67,18 +68,19 @@ def main(
     (_RESULTS / f"exam-{name}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
-def _summary(marks: dict[str, list[Mark]]) -> dict[str, float]:
-    """Mean J&F by prompt; over all prompts, how often hiding and showing are told rightly."""
-    every = [mark for some in marks.values() for mark in some]
-    hidden = [told for mark in every for told in mark.hidden]
-    shown = [told for mark in every for told in mark.shown]
+def _summary(marks: dict[str, list[Mark]]) -> dict[str, Any]:
+    """Mean J&F by prompt, and how often hiding and showing are told rightly.
+
+    A click may be taken for another thing than the one meant, which then is what is followed; so
+    what is told is by prompt too.
+    """
     return {
         "objects": len(marks["mask"]),
         **{kind: fmean(mark.jf for mark in some) for kind, some in marks.items()},
         "frozen": fmean(mark.frozen for mark in marks["mask"]),
-        "hidden_told": _rate(hidden),
-        "shown_told": _rate(shown),
-        "hidden_frames": len(hidden),
+        "hidden_told": {k: _rate(mark.hidden for mark in some) for k, some in marks.items()},
+        "shown_told": {k: _rate(mark.shown for mark in some) for k, some in marks.items()},
+        "hidden_frames": sum(len(mark.hidden) for mark in marks["mask"]),
         "objects_that_hide": sum(bool(mark.hidden) for mark in marks["mask"]),
     }
 
@@ -96,12 +98,14 @@ def _demo(model: Sam2) -> dict[str, float]:
     }
 
 
-def _rate(told: Sequence[bool]) -> float:
-    return fmean(told) if told else float("nan")
+def _rate(told: Iterable[Sequence[bool]]) -> float | None:
+    """The share of all frames; None where there are none."""
+    frames = [each for one in told for each in one]
+    return fmean(frames) if frames else None
 
 
-def _share(rate: float) -> str:
-    return "none" if rate != rate else f"{rate:.3f}"
+def _rates(rates: dict[str, float | None]) -> str:
+    return " / ".join("none" if rate is None else f"{rate:.3f}" for rate in rates.values())
 
 
 if __name__ == "__main__":
