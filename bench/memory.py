@@ -29,10 +29,10 @@ import rich
 import typer
 from rich.table import Table
 
-from bench.machine import machine
+from bench.machine import machine, where
 from sam2.task import Direction
 
-_RESULTS = Path(__file__).parent / "results" / "memory.json"
+_RESULTS = Path(__file__).parent / "results"
 _WIDTH, _HEIGHT = 854, 480
 
 
@@ -56,8 +56,8 @@ def main(
         rows, table = _by_length(lengths, objects, model)
     rich.print(table)
     result = {"model": model, "objects": objects, "rows": rows, "machine": machine()}
-    path = _RESULTS.with_stem(f"memory-along-{model}-{direction}") if along else _RESULTS
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    name = f"memory-along-{model}-{direction}" if along else "memory"
+    (_RESULTS / f"{name}{where()}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 def _by_length(

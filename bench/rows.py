@@ -20,7 +20,7 @@ import torch
 import typer
 from rich.table import Table
 
-from bench.machine import machine
+from bench.machine import machine, precisions, where
 from bench.memory import write_clip
 from pipeline.clip import one_video
 from pipeline.masklet_writer import MaskletWriter, record
@@ -28,11 +28,9 @@ from pipeline.plan import make_plan
 from pipeline.segmenter import Segmenter
 from pipeline.video import Video
 from sam2.checkpoint import load_model
-from sam2.precision import Precision
 from sam2.tracking import FrameMask
 
-_RESULTS = Path(__file__).parent / "results" / "rows.json"
-_PRECISIONS: tuple[Precision, ...] = ("exact", "float32", "bfloat16")
+_RESULTS = Path(__file__).parent / "results"
 
 
 def main(
@@ -48,7 +46,7 @@ def main(
         size = load_model(model).config.image_size
         rows["decode and resize"] = timed(lambda: decode(clip, frames, size), frames)
         rows["upscale and code"] = timed(lambda: code(size // 4, frames), frames)
-        for precision in _PRECISIONS:
+        for precision in ("exact", *precisions()):
             segmenter = Segmenter(load_model(model, checkpoint, precision=precision))
             rows[f"to rows, {precision}"] = timed(partial(track, segmenter, clip), frames)
     for name, took in rows.items():
@@ -56,7 +54,8 @@ def main(
         table.add_row(name, *(f"{figure:.2f}" for figure in figures))
     rich.print(table)
     result = {"model": model, "frames": frames, "threads": torch.get_num_threads(), "rows": rows}
-    _RESULTS.write_text(json.dumps(result | {"machine": machine()}, indent=2) + "\n")
+    name = f"rows{where()}.json"
+    (_RESULTS / name).write_text(json.dumps(result | {"machine": machine()}, indent=2) + "\n")
 
 
 def track(segmenter: Segmenter, clip: Path) -> None:

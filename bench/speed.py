@@ -33,7 +33,7 @@ import typer
 from PIL import Image
 from rich.table import Table
 
-from bench.machine import machine
+from bench.machine import machine, precisions, where
 from sam2.build_sam import CONFIGS
 from sam2.config import model_config
 from sam2.model import Sam2
@@ -120,7 +120,7 @@ def main(
     if peer and transformers and videos == 1:
         entrants.append(Entrant("transformers float32", peer, "transformers", "plain"))
     root = str(Path(__file__).parents[1])
-    for precision in ("float32", "bfloat16"):
+    for precision in precisions(device):
         entrants.append(Entrant(f"masklet {precision}", sys.executable, "sam2", precision, root))
     warm = 1 if device == "cpu" else _WARM
     with tempfile.TemporaryDirectory() as folder:
@@ -140,8 +140,7 @@ def main(
         }
         rows = compete(entrants, common, rounds, warm)
     show(rows, videos * objects)
-    where = "" if device == "cpu" else f"-{device}"
-    name = f"speed-{model}-{videos}x{objects}{where}.json"
+    name = f"speed-{model}-{videos}x{objects}{where(device)}.json"
     result = {
         "model": model,
         "videos": videos,
