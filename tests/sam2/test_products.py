@@ -6,12 +6,19 @@ import torch.nn.functional as F
 
 from sam2.products import multiply, multiply_gelu
 
-SHAPES = [(5,), (2, 3, 5), (0, 5)]
+SHAPES = [(5,), (2, 3, 5), (0, 5), (2, 150, 256)]  # the last is not a small product
+
+
+def matrices(shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What is multiplied, and the weights and biases of as many outputs as make it small or not."""
+    inputs = shape[-1]
+    outputs = 256 if inputs > 5 else 7
+    return torch.randn(shape), torch.randn(outputs, inputs) / inputs**0.5, torch.randn(outputs)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_a_product_is_that_of_torch_whatever_the_shape(shape: tuple[int, ...]) -> None:
-    x, weight, bias = torch.randn(shape), torch.randn(7, 5), torch.randn(7)
+    x, weight, bias = matrices(shape)
 
     expected = F.linear(x, weight, bias)
     torch.testing.assert_close(multiply(x, weight, bias), expected, atol=1e-5, rtol=1e-5)
@@ -22,7 +29,7 @@ def test_a_product_is_that_of_torch_whatever_the_shape(shape: tuple[int, ...]) -
 def test_gelu_within_a_product_is_gelu_after_it(
     shape: tuple[int, ...], dtype: torch.dtype, near: float
 ) -> None:
-    x, weight, bias = (torch.randn(s).to(dtype) for s in (shape, (7, 5), (7,)))
+    x, weight, bias = (matrix.to(dtype) for matrix in matrices(shape))
 
     found = multiply_gelu(x, weight, bias)
 
