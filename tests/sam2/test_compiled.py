@@ -64,7 +64,6 @@ def found(model: Sam2, videos: list[VideoTask], max_batch: int = 4) -> dict[obje
     return masks
 
 
-@pytest.mark.slow
 # Elsewhere plain and compiled code round bfloat16 by ways of their own, and nothing takes it there.
 ROUNDED = pytest.param(
     "bfloat16",
@@ -75,6 +74,7 @@ ROUNDED = pytest.param(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "least"), [("exact", 0.999), ROUNDED])
 def test_compiled_parts_find_what_plain_ones_find(precision: Precision, least: float) -> None:
     videos = [video(5, {0: CLICK}, {2: BOX}), video(3, {1: CLICKS}, direction="both", seed=1)]
