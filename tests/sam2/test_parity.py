@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.golden_cases import run_case
 from tests.sam2.figures import FILE, figures
@@ -37,6 +38,10 @@ def test_a_still_matches_published_sam_2(shared: Path, name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    "AVX512" not in torch.backends.cpu.get_cpu_capability(),
+    reason="the figures of clips were made with AVX-512; with other sums memories round otherwise",
+)
 def test_a_short_clip_matches_published_sam_2(shared: Path, tmp_path: Path) -> None:
     differences = run_case(cut(shared, tmp_path, "video_clicks_21t", FRAMES), "video_clicks_21t")
 
