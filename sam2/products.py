@@ -16,7 +16,7 @@ _SMALL = 2**22 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 2**24
 
 def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The matrix product x @ weight.T + bias: (..., D), (E, D), (E,) -> (..., E)."""
-    if _ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu" and not _small(x, weight):
+    if x.dtype == torch.float32 and _by_onednn(x, weight):
         # torch takes MKL, half as fast as oneDNN where there is AVX-512 that is not Intel's.
         return _pointwise(x, weight, bias, "none")
     return F.linear(x, weight, bias)
@@ -28,13 +28,14 @@ def multiply_gelu(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
     In a pass of its own GELU takes as long as the product where there are many tokens: it is memory
     that both wait for.
     """
-    if _FUSED.get(x.dtype) and x.device.type == "cpu" and not _small(x, weight):
+    if _by_onednn(x, weight):
         return _pointwise(x, weight, bias, "gelu")
     return F.gelu(F.linear(x, weight, bias))
 
 
-def _small(x: Tensor, weight: Tensor) -> bool:
-    return x.dtype == torch.float32 and x.numel() * len(weight) <= _SMALL
+def _by_onednn(x: Tensor, weight: Tensor) -> bool:
+    small = x.dtype == torch.float32 and x.numel() * len(weight) <= _SMALL
+    return x.device.type == "cpu" and _FUSED.get(x.dtype, False) and not small
 
 
 def _pointwise(x: Tensor, weight: Tensor, bias: Tensor | None, then: str) -> Tensor:

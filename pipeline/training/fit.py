@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from statistics import fmean
 from typing import Any
 
@@ -39,14 +39,11 @@ class Curriculum:
         while batch is None:
             clips = [mixture.draw(rng, stage.frames, size, self.device) for _ in range(stage.clips)]
             batch = gather(clips, stage.objects, rng)
-        lesson = draw_lesson(
-            rng,
-            stage.frames,
-            stage.prompts,
-            stage.corrected,
-            stage.balanced,
-            stage.pixels,
-            stage.free_running,
+        lesson = replace(
+            draw_lesson(rng, stage.frames, stage.prompts, stage.corrected),
+            balanced=stage.balanced,
+            pixels=stage.pixels,
+            free_running=stage.free_running,
         )
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         return batch, lesson, generator

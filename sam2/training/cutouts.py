@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sam2.training.photographs import Photograph
+from sam2.training.photographs import Photograph, tinted
 
 REACH = 8  # pixels on both sides of an outline over which depth is told
 
@@ -46,9 +46,7 @@ def draw_cutout(
     paint, opacity = picture[:3], picture[3]
     mean = paint.sum(dim=(1, 2)) / opacity.sum().clamp(min=1e-6)
     paint = torch.where(opacity > 0.02, paint / opacity.clamp(min=0.02), mean[:, None, None])
-    tint = torch.from_numpy(rng.uniform(0.6, 1.3, 3)).to(paint).view(3, 1, 1)
-    photograph = Photograph((paint * tint).clamp(0, 1), (0.0, 0.0), 1.0, 0.0)
-    return Cutout(depth_of(opacity)), photograph
+    return Cutout(depth_of(opacity)), Photograph(tinted(rng, paint), (0.0, 0.0), 1.0, 0.0)
 
 
 def depth_of(opacity: Tensor) -> Tensor:

@@ -44,9 +44,6 @@ def draw_lesson(
     frames: int,
     prompts: Mapping[Kind, float],
     corrected: float,
-    balanced: bool = False,
-    pixels: float = 0.0,
-    free_running: bool = False,
 ) -> Lesson:
     """A lesson for clips of `frames` frames: how the first is prompted, and where clicks correct.
 
@@ -58,4 +55,4 @@ def draw_lesson(
     first = kinds[rng.choice(len(kinds), p=shares / shares.sum())]
     earliest = 1 if first == "mask" else 0
     clicks = [int(rng.integers(earliest, frames)) for _ in range(2) if rng.random() < corrected]
-    return Lesson(first, tuple(sorted(clicks)), balanced, pixels, free_running)
+    return Lesson(first, tuple(sorted(clicks)))

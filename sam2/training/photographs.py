@@ -61,7 +61,13 @@ def draw_photograph(
         picture = picture.flip(-1)
     if rng.random() < 0.3:
         picture = picture[torch.from_numpy(rng.permutation(3))]
-    tint = torch.from_numpy(rng.uniform(0.6, 1.3, 3)).to(picture).view(3, 1, 1)
+    picture = tinted(rng, picture)
     x, y = (float(place) for place in rng.uniform(-1, 1, 2))
     angle = float(rng.uniform(-turn, turn))
-    return Photograph((picture * tint).clamp(0, 1), (x, y), span, angle)
+    return Photograph(picture, (x, y), span, angle)
+
+
+def tinted(rng: np.random.Generator, picture: Tensor) -> Tensor:
+    """A picture (3, H, W), 0..1, in a light of another colour."""
+    tint = torch.from_numpy(rng.uniform(0.6, 1.3, 3)).to(picture).view(3, 1, 1)
+    return (picture * tint).clamp(0, 1)

@@ -18,6 +18,9 @@ from tests.sam2.figures import FILE, figures
 # the figures of all later frames by about a tenth of these. A mistake moves them by far more.
 ALLOWED = {"low": 0.05, "score": 0.05, "ptr": 0.01, "iou": 0.003, "area": 15}
 FRAMES = 4  # of a clip; enough for memories and pointers of several ages
+# The figures were made with AVX-512. With AVX2 alone we are up to 17 times as far from them as is
+# allowed, and equal to the published package, run there on the same frames, to the bit.
+ROOM = 1 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 20
 
 
 def test_the_tiny_model_still_gives_its_own_figures() -> None:
@@ -38,15 +41,11 @@ def test_a_still_matches_published_sam_2(shared: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "AVX512" not in torch.backends.cpu.get_cpu_capability(),
-    reason="the figures of clips were made with AVX-512; with other sums memories round otherwise",
-)
 def test_a_short_clip_matches_published_sam_2(shared: Path, tmp_path: Path) -> None:
     differences = run_case(cut(shared, tmp_path, "video_clicks_21t", FRAMES), "video_clicks_21t")
 
     assert {d.array for d in differences} >= {"score", "ptr", "low4", "full", "videobits (pixels)"}
-    assert [d for d in differences if not d.within] == []
+    assert [d for d in differences if d.largest > ROOM * d.tolerance] == []
 
 
 def cut(shared: Path, folder: Path, name: str, frames: int) -> Path:
