@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sam2.devices import AVX512
+
 _ONEDNN: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
 _FUSED = {
     torch.float32: _ONEDNN,
@@ -11,7 +13,7 @@ _FUSED = {
 }
 # Multiplications of a float32 product up to which MKL is as fast: oneDNN prepares each for some 45
 # microseconds, MKL for 5, and only with AVX-512 do their sums differ much in speed.
-_SMALL = 2**22 if "AVX512" in torch.backends.cpu.get_cpu_capability() else 2**24
+_SMALL = 2**22 if AVX512 else 2**24
 
 
 def multiply(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

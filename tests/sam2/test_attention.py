@@ -15,16 +15,32 @@ from sam2.attention import Attend, attend, attend_fast, attend_narrow
     keys=st.integers(1, 9000),
     width=st.sampled_from([8, 24, 96]),
     narrow=st.booleans(),
+    avx512=st.booleans(),
 )
 def test_the_fast_form_agrees_with_the_plain_one(
-    heads: int, queries: int, keys: int, width: int, narrow: bool
+    heads: int, queries: int, keys: int, width: int, narrow: bool, avx512: bool
 ) -> None:
     random = torch.Generator().manual_seed(queries)
     q = torch.randn(1, heads, queries, width, generator=random)
     k = torch.randn(1, heads, keys, width, generator=random)
     v = torch.randn(1, heads, keys, 8 if narrow else width, generator=random)
 
-    torch.testing.assert_close(attend_fast(q, k, v), attend(q, k, v), atol=1e-5, rtol=1e-4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sam2.attention.AVX512", avx512)
+        found = attend_fast(q, k, v)
+
+    torch.testing.assert_close(found, attend(q, k, v), atol=1e-5, rtol=1e-4)
+
+
+def test_keys_far_better_than_all_before_make_these_fade() -> None:
+    q, k, v = (torch.randn(1, 1, 3000, width) for width in (64, 64, 8))
+    k = k * torch.linspace(0.1, 60, 3000)[:, None]  # scores in the hundreds: exp alone is infinite
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sam2.attention.AVX512", False)
+        found = attend_fast(q, k, v)
+
+    torch.testing.assert_close(found, attend(q, k, v), atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
