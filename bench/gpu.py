@@ -31,9 +31,9 @@ from rich.table import Table
 
 from bench.machine import machine
 from sam2.checkpoint import load_model
+from sam2.config import Precision
 from sam2.engine import Engine
 from sam2.model import Sam2
-from sam2.precision import Precision
 from sam2.prompts import PointPrompt
 from sam2.runs import mask_runs
 from sam2.session import upscale

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from sam2.precision import Precision, fast_at_bfloat16
+from sam2.config import Precision
+from sam2.precision import fast_at_bfloat16
 
 
 def machine() -> dict[str, str | int]:

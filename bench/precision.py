@@ -26,8 +26,8 @@ from rich.table import Table
 
 from bench.machine import machine
 from sam2.checkpoint import SHIPPED, load_weights
-from sam2.config import model_config
-from sam2.precision import Precision, set_precision
+from sam2.config import Precision, model_config
+from sam2.precision import set_precision
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from tests.golden_cases import golden_state_dict
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from jobs import options
 from pipeline.config import ConfigError
 from sam2.checkpoint import load_model
-from sam2.precision import Precision
+from sam2.config import Precision
 from sam2.speed import Speed, device_rates, measure
 
 _STAGES = ("encode", "look", "recall", "decode", "memorize")

@@ -8,19 +8,19 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import torch
-from pyarrow.fs import FileSystem, FileType
+from pyarrow.fs import FileSystem
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from pipeline import storage
+from pipeline.bank_folder import BANKS
 from pipeline.footage import Unfinished
 from pipeline.masklet_writer import MaskletWriter
 from pipeline.plan import Task
@@ -28,7 +28,6 @@ from sam2.memory import FrameMemory, MemoryBank
 from sam2.task import TrackState
 from sam2.tracking import FrameMask
 
-_FOLDER = "state"
 _KEPT = 2  # newest banks of a task; the older one is for when the newer is damaged
 
 
@@ -82,29 +81,11 @@ class SavedBanks:
         return unfinished
 
     def _of(self, task: Task) -> str:
-        return storage.join(self.folder, _FOLDER, str(task.task_id))
+        return storage.join(self.folder, BANKS, str(task.task_id))
 
     def _newest_first(self, task: Task) -> list[str]:
         files = storage.list_files(self.fs, self._of(task))
         return [path for path in reversed(files) if path.endswith(".safetensors")]
-
-
-def forget_banks(fs: FileSystem, folder: str, tasks: Sequence[int]) -> None:
-    """Removes the banks of tasks that have their row."""
-    wanted = {str(task) for task in tasks}
-    for info in storage.entries(fs, storage.join(folder, _FOLDER)):
-        if info.type == FileType.Directory and PurePosixPath(info.path).name in wanted:
-            _remove(fs, info.path)
-
-
-def forget_all_banks(fs: FileSystem, folder: str) -> None:
-    """Removes all banks of a run that is finished."""
-    _remove(fs, storage.join(folder, _FOLDER))
-
-
-def _remove(fs: FileSystem, folder: str) -> None:
-    with suppress(FileNotFoundError):
-        fs.delete_dir(folder)
 
 
 # ---- a track as safetensors: its tensors, and beside them as JSON what they are

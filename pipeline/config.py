@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.complaints import explain
-from sam2.precision import Precision
+from sam2.config import Precision
 
 Settings = TypeVar("Settings", bound=BaseModel)
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.mask_codes import MaskCode, encode_masks
 from pipeline.masklets import Masklet
-from pipeline.rle import MaskCode, encode_masks
 from sam2.session import upscale
 from sam2.tracking import FrameMask
 

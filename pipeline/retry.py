@@ -19,7 +19,8 @@ from pipeline.lease import Keeper, Lease, kept
 from pipeline.plan import Task, read_plan, write_plan
 from pipeline.record import RecordError, RunRecord
 from pipeline.run import Summary, finish, summarise
-from pipeline.spine import Output, carry_out
+from pipeline.sink import Output
+from pipeline.spine import carry_out
 from pipeline.weights import open_model
 
 _FAILED = ("failed", "crashed")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pyarrow.fs import FileSystem
 
 from pipeline import storage
-from pipeline.banks import forget_all_banks
+from pipeline.bank_folder import forget_all_banks
 from pipeline.commits import read_commits, reconcile
 from pipeline.config import RunConfig
 from pipeline.cost import TYPICAL, Speed
@@ -18,7 +18,8 @@ from pipeline.plan import Task, make_plan, read_plan, write_plan
 from pipeline.probe import probe_in_threads
 from pipeline.progress import Tally
 from pipeline.record import RunRecord
-from pipeline.spine import Output, carry_out, probe_on_cluster
+from pipeline.sink import Output
+from pipeline.spine import carry_out, probe_on_cluster
 from pipeline.weights import open_model
 
 _MANY_VIDEOS = 500  # from here on a cluster probes them faster than this process

@@ -3,50 +3,36 @@
 import logging
 import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
 import ray
 import torch
-from pyarrow.fs import FileSystem
 from ray.data import ActorPoolStrategy, DataContext, Dataset
-from ray.data.block import BlockAccessor
 from ray.data.checkpoint import CheckpointConfig
-from ray.data.datasource import BlockBasedFileDatasink
 
 from pipeline import storage
 from pipeline.account import settle, take_up
-from pipeline.banks import SavedBanks, forget_banks
+from pipeline.banks import SavedBanks
 from pipeline.careful import segment_carefully
 from pipeline.cluster import place, ray_session
-from pipeline.commits import CHECKPOINT, MASKLETS, commit
-from pipeline.config import RunConfig, StorageConfig
-from pipeline.lease import Keeper, Lease
-from pipeline.ledger import Ledger
+from pipeline.commits import CHECKPOINT
+from pipeline.config import RunConfig
+from pipeline.lease import Keeper
 from pipeline.masklets import schema_of
 from pipeline.metrics import Metrics
 from pipeline.plan import Task
 from pipeline.probe import probe_video
 from pipeline.progress import Tally, shown
+from pipeline.remote_ledger import RemoteBook, start_ledger, tally
 from pipeline.segmenter import Segmenter
+from pipeline.sink import MaskletSink, Output
 from pipeline.video import VideoInfo
 from pipeline.weights import open_model
-from sam2.engine import Measure
 from sam2.model import Sam2
 from sam2.session_file import model_sha256
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """Where a run writes."""
-
-    fs: FileSystem
-    folder: str
-    run_id: str
 
 
 def carry_out(
@@ -62,7 +48,7 @@ def carry_out(
             storage.join(output.folder, "tasks"), filesystem=output.fs, override_num_blocks=shards
         )
         masklets = segment(plan, config, output, ledger, shards)
-        with shown(lambda: _read(ledger), total), keeper.telling(lambda: _read(ledger)):
+        with shown(lambda: tally(ledger), total), keeper.telling(lambda: tally(ledger)):
             masklets.write_datasink(MaskletSink(output, keeper.lease, config.storage))
 
 
@@ -78,25 +64,6 @@ def probe_on_cluster(uris: Sequence[str]) -> list[VideoInfo | None]:
         found = ray.data.from_items(rows).map(probed).take_all()
     by_place = {row["place"]: row["info"] for row in found}
     return [VideoInfo(**info) if (info := by_place[i]) else None for i in range(len(uris))]
-
-
-class MaskletSink(BlockBasedFileDatasink):
-    """Writes each block as a file of masklets; Ray Data's checkpoint lies round it."""
-
-    def __init__(self, output: Output, lease: Lease, settings: StorageConfig) -> None:
-        folder = storage.join(output.folder, MASKLETS)
-        super().__init__(folder, filesystem=output.fs, file_format="parquet")
-        self.output, self.lease, self.storage = output, lease, settings
-
-    def write_block(self, block: BlockAccessor, block_index: int, ctx: Any) -> None:
-        """One whole file, under a name that is the same when Ray does it again."""
-        name = self.filename_provider.get_filename_for_task(ctx.kwargs["write_uuid"], ctx.task_idx)
-        fs, folder = self.output.fs, self.output.folder
-        self.lease.check(fs, folder)  # a driver that was taken for dead must not write
-        storage.use(self.storage)
-        rows = block.to_arrow()
-        commit(fs, folder, PurePosixPath(name).stem, rows)
-        forget_banks(fs, folder, rows["task_id"].to_pylist())
 
 
 def segment(
@@ -174,52 +141,6 @@ class SegmentShard:
         owner = f"run {output.run_id}, model {model_sha256(model)}, {where}"
         every_s = config.cluster.save_every_s
         return SavedBanks(output.fs, output.folder, owner, every_s, self.book.forgive)
-
-
-class RemoteBook:
-    """The ledger as one actor sees it."""
-
-    def __init__(self, ledger: Any, measure: Measure) -> None:
-        self.ledger = ledger
-        self.measure = measure
-        self.node = ray.get_runtime_context().get_node_id()
-        self.untold, self.told_at = Tally(), 0.0
-
-    def claim(self, tasks: Sequence[int]) -> None:
-        ray.get(self.ledger.claim.remote(tasks, self.node))  # known before anything can go wrong
-
-    def release(self, tasks: Sequence[int]) -> None:
-        self.ledger.release.remote(tasks)
-
-    def add(self, done: Tally) -> None:
-        """Tells of it when a second has passed, or a task is done."""
-        self.measure("object_frames", done.object_frames)
-        self.untold += done
-        if done.tasks or time.monotonic() - self.told_at > 1:
-            self.ledger.add.remote(self.untold)
-            self.untold, self.told_at = Tally(), time.monotonic()
-
-    def forgive(self, task: int) -> None:
-        self.ledger.forgive.remote(task)
-
-    def deaths(self, tasks: Sequence[int]) -> list[int]:
-        deaths: list[int] = ray.get(self.ledger.deaths.remote(tasks))
-        if any(deaths):
-            nodes = ray.nodes()  # type: ignore[no-untyped-call]
-            lost = [node["NodeID"] for node in nodes if not node["Alive"]]
-            deaths = ray.get(self.ledger.deaths.remote(tasks, lost))
-        return deaths
-
-
-def start_ledger(done: Tally) -> Any:
-    """The ledger in an actor of its own, which lives as long as somebody holds it."""
-    actor: Any = ray.remote(Ledger)  # Ledger itself never heard of Ray
-    return actor.options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(done)
-
-
-def _read(ledger: Any) -> Tally:
-    done: Tally = ray.get(ledger.read.remote())
-    return done
 
 
 def _context(output: Output) -> DataContext:

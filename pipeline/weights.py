@@ -7,10 +7,9 @@ from tempfile import TemporaryDirectory
 
 from pipeline import storage
 from sam2.checkpoint import SHIPPED, CheckpointError, checkpoint_sha256, load_model
-from sam2.config import model_config
+from sam2.config import Precision, model_config
 from sam2.downloads import PUBLISHED, cached
 from sam2.model import Sam2
-from sam2.precision import Precision
 
 
 def open_model(

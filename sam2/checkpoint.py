@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from sam2.config import MODELS, ModelConfig, model_config
+from sam2.config import MODELS, ModelConfig, Precision, model_config
 from sam2.model import Sam2
-from sam2.precision import Precision, set_precision
+from sam2.precision import set_precision
 
 # Models that need no download. How they were trained stands beside their weights.
 SHIPPED = {"nano": Path(__file__).parent / "weights" / "nano.safetensors"}

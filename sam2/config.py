@@ -1,6 +1,10 @@
 """The sizes of SAM 2 as data: `nano` and the eight published models."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
+
+# How exactly a model computes: docs/decisions/three-precisions.md.
+Precision = Literal["auto", "bfloat16", "float32", "exact"]
 
 
 class UnknownModelError(ValueError):

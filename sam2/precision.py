@@ -1,13 +1,14 @@
 """How exactly a model computes: as published to the bit, or faster."""
 
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import nn
 
 from sam2.attention import attend_fast
 from sam2.compiled import compile_parts
+from sam2.config import Precision
 from sam2.hiera import Attention, Block
 from sam2.image_encoder import Lateral
 from sam2.layers import MLP, Conv2d, ConvTranspose2d, Linear
@@ -16,8 +17,6 @@ from sam2.model import Sam2
 from sam2.products import multiply, multiply_gelu
 
 BAND = 2048  # tokens of the trunk that are computed at a time: they stay in a processor's cache
-
-Precision = Literal["auto", "bfloat16", "float32", "exact"]
 
 
 @torch.no_grad()

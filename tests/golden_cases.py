@@ -17,13 +17,13 @@ from PIL import Image
 from torch import Tensor
 
 from sam2.automatic_mask_generator import SAM2AutomaticMaskGenerator
-from sam2.config import model_config
+from sam2.config import Precision, model_config
 from sam2.images import from_still, from_video_picture, normalise
 from sam2.inference_state import InferenceState
 from sam2.layers import as_map
 from sam2.model import Sam2
 from sam2.modeling.sam2_base import SAM2Base, Settings
-from sam2.precision import Precision, set_precision
+from sam2.precision import set_precision
 from sam2.prompts import MaskPrompt, PointPrompt
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor

@@ -10,7 +10,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # The files of pipeline/ that may import Ray; keep this list short.
-RAY_FILES = {"cluster.py", "metrics.py", "spine.py", "survey.py", "train.py"}
+RAY_FILES = {
+    "cluster.py",
+    "metrics.py",
+    "remote_ledger.py",
+    "sink.py",
+    "spine.py",
+    "survey.py",
+    "train.py",
+}
 AV_FILES = {"video_file.py"}  # the one of sam2/ that reads video files; docs/decisions says why
 
 
@@ -57,6 +65,15 @@ def test_on_a_bare_gpu_machine_the_model_and_its_benchmarks_need_torch_alone() -
     wanted = "import sam2.engine, sam2.sam2_video_predictor, bench.gpu, bench.speed"
 
     done = subprocess.run([sys.executable, "-c", absent + wanted], cwd=ROOT, check=False)
+
+    assert done.returncode == 0
+
+
+def test_processes_without_a_model_start_without_torch() -> None:
+    wanted = "import sys, pipeline, pipeline.sink, pipeline.remote_ledger, pipeline.any_video; "
+    asked = "sys.exit('torch' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", wanted + asked], cwd=ROOT, check=False)
 
     assert done.returncode == 0
 

@@ -52,12 +52,14 @@ def install() -> None:
     """Wraps the reading of videos and the writing of files in this process."""
     if FOLDER not in os.environ:
         return
-    from pipeline import footage, storage
-    from pipeline.spine import RemoteBook
+    # None of these needs torch, which takes seconds and which few of the processes need. What is
+    # wrapped here is what others import later.
+    from pipeline import any_video, storage
+    from pipeline.remote_ledger import RemoteBook
 
     RemoteBook.add = _counted(RemoteBook.add)  # type: ignore[method-assign]
     storage.put = _watched_put(storage.put)  # type: ignore[assignment]
-    footage.open_video = _watched_video(footage.open_video)  # type: ignore[assignment]
+    any_video.open_video = _watched_video(any_video.open_video)  # type: ignore[assignment]
 
 
 def meet(event: str) -> None:

@@ -142,9 +142,13 @@ def pair(shell: Shell) -> Iterator[Pair]:
 def dashboard(shell: Shell) -> str:
     """The address of the head's dashboard."""
     program = "import ray; print(ray.init(logging_level='ERROR').dashboard_url)"
-    found = shell.run(sys.executable, "-c", program, RAY_ADDRESS=shell.address)
-    assert found.returncode == 0, found.stderr
-    return f"http://{found.stdout.split()[-1]}"
+    for _ in range(10):
+        found = shell.run(sys.executable, "-c", program, RAY_ADDRESS=shell.address)
+        assert found.returncode == 0, found.stderr
+        url = found.stdout.split()[-1]
+        if url != "None":  # it starts after the node does
+            return f"http://{url}"
+    raise AssertionError("the head has no dashboard")
 
 
 @pytest.mark.usefixtures("pair")

@@ -8,7 +8,8 @@ import pytest
 from pyarrow.fs import FileSystem, LocalFileSystem
 
 from pipeline import storage
-from pipeline.banks import SavedBanks, forget_all_banks, forget_banks
+from pipeline.bank_folder import forget_all_banks, forget_banks
+from pipeline.banks import SavedBanks
 from pipeline.footage import Unfinished
 from pipeline.manifest import Prompt
 from pipeline.masklets import Masklet

@@ -9,7 +9,8 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from pipeline.rle import MaskCode, decode_counts, encode_mask, encode_masks, encode_runs
+from pipeline.mask_codes import MaskCode, encode_masks, encode_runs
+from pipeline.rle import decode_counts, encode_mask
 from sam2.runs import mask_runs
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=40))

@@ -9,11 +9,10 @@ import torch
 
 from sam2.attention import attend_narrow
 from sam2.compiled import compile_parts
-from sam2.config import ModelConfig
+from sam2.config import ModelConfig, Precision
 from sam2.engine import Engine
 from sam2.memory_attention import MemoryAttentionLayer
 from sam2.model import Sam2
-from sam2.precision import Precision
 from sam2.prompts import PointPrompt, Prompt
 from sam2.task import Direction, TrackTask, VideoTask
 from sam2.walk import FrameResult

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from sam2.checkpoint import load_model
-from sam2.config import ModelConfig
+from sam2.config import ModelConfig, Precision
 from sam2.memory import FrameMemory, MemoryBank
 from sam2.model import Sam2
-from sam2.precision import Precision, fast_at_bfloat16
+from sam2.precision import fast_at_bfloat16
 from sam2.prompts import PointPrompt
 from sam2.tracking import Step, answer_points, memorize_prompted, track
 from tests.sam2.tiny import SIZE, TINY, TINY_2_0, features_of, pictures, tiny_model

@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sam2.config import ModelConfig, model_config
+from sam2.config import ModelConfig, Precision, model_config
 from sam2.mask_decoder import Decoded
 from sam2.memory import Recollection
 from sam2.model import FrameFeatures, Sam2
-from sam2.precision import Precision
 from sam2.prompts import MaskPrompt, PointPrompt
 from sam2.stills import segment_still, stack_prompts
 from sam2.tracking import (

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam2.config import ModelConfig, TrunkConfig
+from sam2.config import ModelConfig, Precision, TrunkConfig
 from sam2.images import normalise
 from sam2.model import FrameFeatures, Sam2
-from sam2.precision import Precision, set_precision
+from sam2.precision import set_precision
 from sam2.tracking import FrameMask
 
 SIZE = 64
