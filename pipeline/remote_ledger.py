@@ -17,7 +17,7 @@ def start_ledger(done: Tally) -> Any:
 
 
 def tally(ledger: Any) -> Tally:
-    """What it knows to be done."""
+    """What the ledger knows to be done."""
     done: Tally = ray.get(ledger.read.remote())
     return done
 

@@ -31,11 +31,11 @@ def attend_fast(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if q.dtype == torch.bfloat16 and not equal:
             return attend_narrow(q, k, v)
         return F.scaled_dot_product_attention(q, k, v)
-    # torch's own kernel makes its products by MKL, which without AVX-512 is as fast as any.
-    own = q.dtype == torch.float32 and not AVX512
-    if equal and (own or q.shape[2] <= _WINDOW):
-        return _in_windows(q, k, v)
-    read = _in_tiles if own else _in_blocks
+    # torch's kernel makes its products by MKL, which without AVX-512 is as fast as any.
+    mkl_is_fast = q.dtype == torch.float32 and not AVX512
+    if equal and (mkl_is_fast or q.shape[2] <= _WINDOW):
+        return _by_torch(q, k, v)
+    read = _in_tiles if mkl_is_fast else _in_blocks
     heads = [
         read(*head) for head in zip(*(x.flatten(0, 1).unbind() for x in (q, k, v)), strict=True)
     ]
@@ -50,8 +50,8 @@ def attend_narrow(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return flex_attention(q, k, v)
 
 
-def _in_windows(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Many short heads; torch's kernel knows no fast bfloat16."""
+def _by_torch(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """All heads at once; torch's kernel knows no fast bfloat16, and short heads need none."""
     if q.dtype != torch.bfloat16:
         return F.scaled_dot_product_attention(q, k, v)
     weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)).softmax(dim=-1)
