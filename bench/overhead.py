@@ -29,7 +29,7 @@ from rich.table import Table
 from bench.machine import machine
 from bench.memory import write_clip
 from pipeline.clip import one_video
-from pipeline.config import RunConfig, load_config
+from pipeline.config import RunConfig, cores, load_config
 from pipeline.manifest import VideoEntry
 
 _RESULTS = Path(__file__).parent / "results" / "overhead.json"
@@ -112,7 +112,7 @@ def job(entries: list[VideoEntry], config: RunConfig) -> dict[str, float]:
         started = time.time()
         ray.init(  # as a run starts it
             "local",
-            num_cpus=(os.cpu_count() or 1) + 2,
+            num_cpus=cores() + 2,
             include_dashboard=False,
             logging_level=logging.ERROR,
             log_to_driver=False,

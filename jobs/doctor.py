@@ -12,7 +12,6 @@ import typer
 from rich.markup import escape
 
 from jobs import options
-from pipeline.config import load_config
 from pipeline.doctor import Finding, examine
 from pipeline.survey import survey
 
@@ -26,7 +25,7 @@ def doctor(
 ) -> None:
     """Check what a run needs; exit code 1 if it would fail, and what to do."""
     with options.told():
-        settings = load_config(config, setting or (), {"model": model, "checkpoint": checkpoint})
+        settings = options.configured(config, setting, model=model, checkpoint=checkpoint)
         well = True
         for finding in examine(settings, out, survey):
             _tell(finding)

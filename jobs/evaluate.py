@@ -15,7 +15,7 @@ import rich
 import typer
 
 from jobs import options
-from pipeline.config import ConfigError, RunConfig, load_config
+from pipeline.config import ConfigError, RunConfig
 from pipeline.evaluation import EvaluationError, Rules, Scores, score
 from pipeline.evaluation.plot import plot
 from pipeline.evaluation.track import track_and_score
@@ -48,7 +48,7 @@ def evaluate(
     """Score masks by the rules of DAVIS 2017 or SA-V; with --frames, track first."""
     with options.told(), _explained():
         names = _names(sequences)
-        settings = load_config(config, setting or (), {"model": model, "checkpoint": checkpoint})
+        settings = options.configured(config, setting, model=model, checkpoint=checkpoint)
         if predictions and not (frames or out or model or checkpoint or config or setting):
             scores = score(truth, predictions, _rules(rules), names)
         elif frames and out and not predictions:
@@ -103,7 +103,7 @@ def _names(path: Path | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        names = path.read_text().split()
+        names = [name for line in path.read_text().splitlines() if (name := line.strip())]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--sequences {path} cannot be read: {error}") from error
     if not names:

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from pipeline import storage
 from pipeline.clip import one_video
-from pipeline.config import ConfigError
+from pipeline.config import ConfigError, RunConfig, load_config
 from pipeline.lease import LeaseError
 from pipeline.manifest import Direction, ManifestError, VideoEntry, read_manifest
 from pipeline.plan import PlanError
@@ -22,7 +23,7 @@ from sam2.config import UnknownModelError
 DONE, SOME_FAILED, WRONG_INPUT = 0, 1, 2
 
 Out = Annotated[str, typer.Argument(metavar="OUT", help="The folder or URI of a run's results.")]
-Manifest = Annotated[str | None, typer.Option(help="A .jsonl or .parquet file of videos.")]
+Manifest = Annotated[str, typer.Option(help="A .jsonl or .parquet file of videos.")]
 Clip = Annotated[str | None, typer.Option("--video", help="One video, instead of a manifest.")]
 Boxes = Annotated[
     list[str] | None, typer.Option("--box", help="FRAME:X1,Y1,X2,Y2 of a new object.")
@@ -30,7 +31,9 @@ Boxes = Annotated[
 Points = Annotated[
     list[str] | None, typer.Option("--point", help="FRAME:X,Y,LABEL; label 1 is on the object.")
 ]
-Way = Annotated[str, typer.Option("--direction", help="forward, reverse or both.")]
+Way = Annotated[
+    str | None, typer.Option("--direction", help="forward (as if left out), reverse or both.")
+]
 Frames = Annotated[str | None, typer.Option(help="FIRST:STOP, the part of --video to look at.")]
 Model = Annotated[str | None, typer.Option(help="nano, sam2.1-tiny, sam2.1-large, …")]
 Checkpoint = Annotated[str | None, typer.Option(help="A .pt or .safetensors path or URI.")]
@@ -71,26 +74,36 @@ def told() -> Iterator[None]:
         raise typer.Exit(WRONG_INPUT) from error
 
 
+def configured(
+    config: Path | None, setting: list[str] | None, **overrides: str | None
+) -> RunConfig:
+    """The settings of a command; from here on its files are read and written by them."""
+    settings = load_config(config, setting or (), overrides)
+    storage.use(settings.storage)
+    return settings
+
+
 def wanted(
     manifest: str | None,
     video: str | None,
     boxes: list[str] | None,
     points: list[str] | None,
-    direction: str,
+    direction: str | None,
     frames: str | None,
 ) -> list[VideoEntry]:
     """The videos that --manifest lists, or the one that --video, --box and --point describe."""
     if (manifest is None) == (video is None):
         raise ConfigError("give either --manifest FILE or --video CLIP")
     if manifest is not None:
-        if boxes or points or frames:
-            raise ConfigError("--box, --point and --frames go with --video, not with --manifest")
+        if boxes or points or frames or direction:
+            raise ConfigError(
+                "--box, --point, --direction and --frames go with --video, not with --manifest"
+            )
         return read_manifest(manifest)
     assert video is not None
     try:
-        entry = one_video(video, boxes or (), points or (), _direction(direction))
-        window = tuple(map(int, frames.split(":"))) if frames else None
-        return [VideoEntry.model_validate(entry.model_dump() | {"frames": window})]
+        way = _direction(direction or "forward")
+        return [one_video(video, boxes or (), points or (), way, frames)]
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import rich
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from jobs import options
-from pipeline.config import RunConfig, load_config
+from pipeline.config import RunConfig
 from pipeline.cost import Speed
+from pipeline.manifest import read_manifest
 from pipeline.plan import Task
 from pipeline.run import plan as make_plan
 
@@ -19,7 +21,7 @@ _SHOWN = 20
 
 
 def plan(
-    manifest: options.Manifest = None,
+    manifest: options.Manifest,
     model: options.Model = None,
     config: options.ConfigFile = None,
     setting: options.Settings = None,
@@ -27,9 +29,8 @@ def plan(
 ) -> None:
     """Probe the videos of a manifest; show its tasks in the order of work, and what they cost."""
     with options.told():
-        settings = load_config(config, setting or (), {"model": model})
-        entries = options.wanted(manifest, None, None, None, "forward", None)
-        tasks = make_plan(entries, settings)
+        settings = options.configured(config, setting, model=model)
+        tasks = make_plan(read_manifest(manifest), settings)
     rich.print(_table(tasks))
     frames = sum(task.n_frames for task in tasks)
     shards = len({task.shard for task in tasks})
@@ -57,8 +58,8 @@ def _tell_cost(tasks: list[Task], settings: RunConfig, price: float | None) -> N
 def _table(tasks: list[Task]) -> Table:
     table = Table("task", "shard", "video", "object", "label", "direction", "frames", "seconds")
     for task in tasks[:_SHOWN]:
-        label, frames = task.label or "", str(task.n_frames or "?")
-        cells = (task.video_id, str(task.object_id), label, task.direction, frames)
+        label, frames = escape(task.label or ""), str(task.n_frames or "?")
+        cells = (escape(task.video_id), str(task.object_id), label, task.direction, frames)
         table.add_row(str(task.task_id), str(task.shard), *cells, f"{task.cost_s:.1f}")
     if len(tasks) > _SHOWN:
         table.add_row("…", *[""] * 7)

@@ -10,7 +10,6 @@ import typer
 
 from jobs import options
 from jobs.run import tell
-from pipeline.config import load_config
 from pipeline.retry import retry as retry_failed
 from pipeline.retry import settings_of
 
@@ -22,9 +21,9 @@ def retry(
 ) -> None:
     """Do again what failed or crashed, with the settings of the run; good rows stay as they are."""
     with options.told():
+        options.configured(None, setting)  # the output is read by them already
         settings = [*settings_of(out), *(setting or ())]
-        config = load_config(None, settings, {"checkpoint": checkpoint})
-        summary = retry_failed(out, config)
+        summary = retry_failed(out, options.configured(None, settings, checkpoint=checkpoint))
     tell(summary, out)
     raise typer.Exit(options.SOME_FAILED if summary.failed else options.DONE)
 

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from jobs import options
-from pipeline.config import load_config
 from pipeline.run import Summary
 from pipeline.run import run as run_pipeline
 
@@ -17,11 +16,11 @@ _SHOWN = 10
 
 def run(
     out: Annotated[str, typer.Option(help="A folder or URI for the results.")],
-    manifest: options.Manifest = None,
+    manifest: options.Manifest | None = None,
     video: options.Clip = None,
     box: options.Boxes = None,
     point: options.Points = None,
-    direction: options.Way = "forward",
+    direction: options.Way = None,
     frames: options.Frames = None,
     model: options.Model = None,
     checkpoint: options.Checkpoint = None,
@@ -30,9 +29,9 @@ def run(
 ) -> None:
     """Track every object through its video; exit code 1 if some failed, 2 if the input is wrong."""
     with options.told():
+        settings = options.configured(config, setting, model=model, checkpoint=checkpoint)
         entries = options.wanted(manifest, video, box, point, direction, frames)
-        overrides = {"model": model, "checkpoint": checkpoint}
-        summary = run_pipeline(entries, out, load_config(config, setting or (), overrides))
+        summary = run_pipeline(entries, out, settings)
     tell(summary, out)
     raise typer.Exit(options.SOME_FAILED if summary.failed else options.DONE)
 

@@ -21,9 +21,11 @@ from pipeline.status import Status, read_status
 def status(
     out: options.Out,
     as_json: Annotated[bool, typer.Option("--json", help="For a program to read.")] = False,
+    setting: options.Settings = None,
 ) -> None:
     """Say what is done, under way and failed, how fast, and how long it takes yet."""
     with options.told():
+        options.configured(None, setting)
         found = read_status(out)
     if as_json:
         print(json.dumps(asdict(found) | {"rows": found.rows}, indent=2, ensure_ascii=False))

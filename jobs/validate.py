@@ -3,15 +3,25 @@
 python -m jobs.validate --manifest videos.jsonl
 """
 
+import sys
+
 import typer
 
 from jobs import options
+from pipeline.manifest import ManifestError, read_manifest
+from pipeline.plan import refuse_bare
 
 
-def validate(manifest: options.Manifest = None) -> None:
-    """Check a manifest; exit code 2 if anything is wrong with it."""
+def validate(manifest: options.Manifest, setting: options.Settings = None) -> None:
+    """Check a manifest; exit code 2 if a run would refuse it."""
     with options.told():
-        entries = options.wanted(manifest, None, None, None, "forward", None)
+        options.configured(None, setting)
+        try:
+            entries = read_manifest(manifest)
+        except ManifestError as error:
+            print(f"error: in {manifest}:", *error.problems, sep="\n  ", file=sys.stderr)
+            raise typer.Exit(options.WRONG_INPUT) from error
+        refuse_bare(entries)
     objects = sum(len(entry.objects or ()) for entry in entries)
     print(f"{manifest}: {len(entries)} videos, {objects} objects; nothing is wrong")
 

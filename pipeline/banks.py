@@ -64,7 +64,12 @@ class SavedBanks:
 
     def load(self, task: Task) -> Unfinished | None:
         """The newest bank of a task that is whole and ours, on the CPU."""
-        for path in self._newest_first(task):
+        try:
+            paths = self._newest_first(task)
+        except OSError as error:
+            print(f"task {task.task_id} begins anew: {error}", file=sys.stderr)
+            return None
+        for path in paths:
             try:
                 return self._read(task, path)
             except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:

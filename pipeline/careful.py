@@ -15,6 +15,7 @@ from pipeline.masklets import Masklet
 from pipeline.plan import Task
 from pipeline.progress import Tally
 from pipeline.segmenter import Segmenter
+from sam2.engine import DeviceMemoryError
 
 MOST_DEATHS = 3  # of actors over one task
 
@@ -76,19 +77,24 @@ def _within_memory(
 ) -> list[Masklet]:
     """The masklets of the tasks, by halves where they do not fit into memory together."""
     try:
-        return list(segmenter.segment(tasks, report))
+        rows = list(segmenter.segment(tasks, report))
     except (MemoryError, torch.OutOfMemoryError) as error:
         if len(tasks) == 1:
             return [_too_large(segmenter.row(tasks[0]), str(error))]
+        rows, again = [], tasks
+    else:
+        full = {row.task_id for row in rows if row.error_type == DeviceMemoryError.__name__}
+        if not full or len(tasks) == 1:
+            return rows
+        rows = [row for row in rows if row.task_id not in full]
+        again = [task for task in tasks if task.task_id in full]
     # Only here is what filled the memory let go, with the error that held on to it.
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-    middle = len(tasks) // 2
-    return [
-        row
-        for half in (tasks[:middle], tasks[middle:])
-        for row in _within_memory(half, segmenter, report)
-    ]
+    middle = len(again) // 2
+    for half in (again[:middle], again[middle:]):
+        rows += _within_memory(half, segmenter, report) if half else []
+    return rows
 
 
 def _too_large(row: Masklet, error: str) -> Masklet:

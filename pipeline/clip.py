@@ -39,11 +39,21 @@ def parse_point(text: str) -> tuple[int, Click]:
         raise ValueError(f"point '{text}' is not of the form {form}") from None
 
 
+def parse_frames(text: str) -> tuple[int, int]:
+    """A text FIRST:STOP -> the two frames."""
+    try:
+        first, stop = map(int, text.split(":"))
+        return first, stop
+    except ValueError:
+        raise ValueError(f"frames '{text}' are not of the form FIRST:STOP, as in 0:600") from None
+
+
 def one_video(
     video: str,
     boxes: Sequence[str] = (),
     points: Sequence[str] = (),
     direction: Direction = "forward",
+    frames: str | None = None,
 ) -> VideoEntry:
     """The entry of one clip; without boxes and points, its objects are to be discovered.
 
@@ -62,7 +72,12 @@ def one_video(
         for object_id, marks in groupby(sorted({*box_at, *points_at}), key=itemgetter(0))
     ]
     uri = video if "://" in video else storage.filesystem(video)[1]
-    entry = {"video_id": PurePosixPath(video).stem, "uri": uri, "objects": objects or None}
+    entry = {
+        "video_id": PurePosixPath(video).stem,
+        "uri": uri,
+        "frames": parse_frames(frames) if frames else None,
+        "objects": objects or None,
+    }
     try:
         return VideoEntry.model_validate(entry)
     except ValidationError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 import ray
 
-from pipeline.config import ConfigError, RunConfig
+from pipeline.config import ConfigError, RunConfig, cores
 
 # CPUs that Ray Data needs beside our actors, or a resumed run waits for ever: one for the actor
 # that leaves out what is done, one for the tasks that read the plan and write the rows.
@@ -36,7 +36,7 @@ def place(config: RunConfig, resources: Mapping[str, float], shards: int | None 
     cpus, gpus = resources.get("CPU", 1), resources.get("GPU", 0)
     per_actor = cluster.gpus_per_actor if cluster.gpus_per_actor is not None else min(gpus, 1)
     free = max(cpus - _DATA_CPUS, 0)
-    fitting = gpus // per_actor if per_actor else free // config.threads
+    fitting = _shares(gpus, per_actor) if per_actor else free // config.threads
     actors = cluster.actors or max(int(fitting), 1)
     actors = min(actors, shards or actors)
     wanted = cluster.max_actors or actors
@@ -44,11 +44,18 @@ def place(config: RunConfig, resources: Mapping[str, float], shards: int | None 
     return Place(actors, most, per_actor, min(config.threads, free / actors))
 
 
+def _shares(gpus: float, share: float) -> int:
+    """Actors that find room on so many GPUs; no share lies on two of them."""
+    almost = 1e-9  # five fifths are one
+    return int(gpus) * int(1 / share + almost) if share < 1 else int(gpus / share + almost)
+
+
 @contextmanager
 def ray_session(environment: Mapping[str, str] | None = None) -> Iterator[None]:
     """A Ray cluster: the one this program is part of or RAY_ADDRESS names, or one of our own.
 
-    Its workers have this environment: set later, it would miss the clients that tasks bring along.
+    Workers of a cluster that is joined have this environment: set later, it would miss the clients
+    that tasks bring along. Those of our own have this process's.
     Raises ConfigError where RAY_ADDRESS names a cluster that cannot be joined.
     """
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # its warnings are about our settings
@@ -73,7 +80,7 @@ def ray_session(environment: Mapping[str, str] | None = None) -> Iterator[None]:
             os.environ.setdefault(name, value)
         ray.init(
             "local",  # not one that somebody has started here for something else
-            num_cpus=(os.cpu_count() or 1) + _DATA_CPUS,  # those two have little to do
+            num_cpus=cores() + _DATA_CPUS,  # those two have little to do
             include_dashboard=False,
             logging_level=logging.ERROR,
             log_to_driver=False,

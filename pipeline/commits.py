@@ -77,6 +77,8 @@ def reconcile(fs: FileSystem, folder: str, check: Check = "sha256") -> list[str]
     A file that is committed but missing or damaged is forgotten, so that its tasks are done again.
     What is not committed is removed. To be called while no driver works on the folder.
     """
+    for part in (MASKLETS, COMMITS, CHECKPOINT):
+        storage.remove_drafts(fs, storage.join(folder, part))
     checkpoints = _stems(fs, folder, CHECKPOINT)
     done = {name for name in checkpoints if not name.endswith(_PENDING)}
     files = _stems(fs, folder, MASKLETS)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -50,7 +51,8 @@ class RunConfig(BaseModel):
 
     model: str = "nano"
     checkpoint: str | None = None  # a path or URI; None: the weights that ship with the model
-    device: str = "auto"  # cpu, cuda, or auto: cuda where an actor has a GPU
+    # auto: cuda where an actor has a GPU
+    device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Precision = "auto"  # bfloat16, float32, exact, or auto: the fastest of the first two
     max_batch: int = Field(default=16, ge=1)  # objects that go through the model together
     cluster: ClusterConfig = ClusterConfig()
@@ -62,8 +64,17 @@ class RunConfig(BaseModel):
 
         With any other model they are the cores of this machine, at most four.
         """
-        suitable = 1 if self.model == "nano" else min(4, os.cpu_count() or 1)
+        suitable = 1 if self.model == "nano" else min(4, cores())
         return self.cluster.threads or suitable
+
+
+def cores() -> int:
+    """The CPU cores that this process may use: a container or a job may have few of many."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with suppress(OSError, ValueError):  # "max", or no such limit here
+        quota, period = map(int, Path("/sys/fs/cgroup/cpu.max").read_text().split())
+        allowed = min(allowed or 1, max(quota // period, 1))
+    return allowed or 1
 
 
 def load_config(
@@ -73,7 +84,8 @@ def load_config(
 ) -> RunConfig:
     """The configuration of a run from a YAML file, then `key=value` settings, then overrides.
 
-    Keys of a nested part are written with a dot (`cluster.actors=2`). Raises ConfigError.
+    Keys of a nested part are written with a dot (`cluster.actors=2`), and so is the position in a
+    list (`sources.0.share=1`). Raises ConfigError.
     """
     return load_settings(RunConfig, path, settings, overrides)
 
@@ -90,11 +102,12 @@ def load_settings(
         key, separator, text = setting.partition("=")
         if not separator:
             raise ConfigError(f"--set {setting}: write key=value, such as cluster.actors=2")
-        _put(values, key.split("."), yaml.safe_load(text))
+        _put(values, key.split("."), _value(setting, text))
     values |= {key: value for key, value in (overrides or {}).items() if value is not None}
     try:
         # By way of JSON: YAML has no tuples, and strict models take lists for them in JSON alone.
-        return kind.model_validate_json(json.dumps(values))
+        # What YAML takes for a date is one to nobody here.
+        return kind.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
         names = [*_names(kind)]
         lines = explain(error, lambda place: (".".join(map(str, place)), names))
@@ -111,15 +124,30 @@ def _read(path: Path) -> dict[str, Any]:
     return values or {}
 
 
+def _value(setting: str, text: str) -> object:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {setting}: the value is no YAML: {error}") from error
+
+
 def _put(values: dict[str, Any], path: list[str], value: object) -> None:
-    *parents, key = path
+    """Sets one value among nested ones."""
+    *parents, last = path
+    part: Any = values
     for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
+        part = part.setdefault(parent, {}) if isinstance(part, dict) else part[_place(part, parent)]
+        if not isinstance(part, dict | list):
             raise ConfigError(
                 f"--set {'.'.join(path)}: {parent} is a setting, not a part of several."
             )
-    values[key] = value
+    part[last if isinstance(part, dict) else _place(part, last)] = value
+
+
+def _place(entries: list[Any], key: str) -> int:
+    if key.isdecimal() and int(key) < len(entries):
+        return int(key)
+    raise ConfigError(f"--set: {key} is no place in a list of {len(entries)}; the first is 0")
 
 
 def _names(kind: type[BaseModel]) -> Iterable[str]:

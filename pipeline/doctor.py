@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline import storage
+from pipeline import __version__, storage
 from pipeline.config import RunConfig
 from pipeline.manifest import Prompt
 from pipeline.overlay import write_video
@@ -24,7 +24,7 @@ from pipeline.segmenter import Segmenter
 from pipeline.video import Video
 from pipeline.weights import open_model
 
-_LIBRARIES = ("masklet", "ray", "torch", "pyarrow", "av")
+_LIBRARIES = ("ray", "torch", "pyarrow", "av")
 _WIDTH, _HEIGHT = 1280, 720
 _DECODED, _TRACKED = 48, 8  # frames
 _LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -70,7 +70,9 @@ def examine(
 def versions() -> Finding:
     """The versions that a report of a problem should name."""
     found = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    return Finding("versions", f"Python {platform.python_version()}, {found}")
+    return Finding(
+        "versions", f"masklet {__version__}, Python {platform.python_version()}, {found}"
+    )
 
 
 def devices(wanted: str = "auto") -> Finding:

@@ -122,8 +122,9 @@ class Footage:
         gpu_s, resumed_from = self.gpu_s[task.task_id], self.resumed_from.get(task.task_id)
         row = replace(row, gpu_s=gpu_s, resumed_from=resumed_from)
         if error := self.errors.get(task.task_id):
-            name = type(error).__name__
-            return replace(row, status="failed", error_type=name, error=str(error))
+            # Names of files may hold bytes that are no letters, and Arrow takes none of them.
+            text = str(error).encode(errors="replace").decode()
+            return replace(row, status="failed", error_type=type(error).__name__, error=text)
         assert self.video is not None  # or there would be an error
         row = self.found[task.task_id].complete(row, self.video.timestamps)
         damage = self.video.damage(task.first_frame, task.stop_frame)

@@ -137,7 +137,7 @@ class Keeper:
                 if self.interrupts and not self.ended.is_set():
                     signal.pthread_kill(threading.main_thread().ident or 0, _LOST)
                 return
-            except OSError:
+            except Exception:  # stores and Ray have kinds of their own
                 continue  # storage is away; should the lease be lost meanwhile, we see it later
 
     @contextmanager
@@ -153,7 +153,6 @@ class Keeper:
 
     def end(self) -> None:
         """Gives the lease back, so that the next driver need not wait."""
-        self.ended.set()
         _ended.add(self.lease.owner)
         with suppress(OSError, LeaseError):
             self.lease.renew(self.fs, self.folder, self.read(), released=True)
@@ -173,8 +172,9 @@ def kept(lease: Lease, fs: FileSystem, folder: str) -> Iterator[Keeper]:
         if not keeper.lost:
             raise
     finally:
+        keeper.ended.set()
+        thread.join()  # or its last renewal could come after what gives the lease back
         keeper.end()
-        thread.join()
         if keeper.interrupts:
             signal.signal(_LOST, before or signal.SIG_DFL)
     if keeper.lost:

@@ -82,7 +82,8 @@ class _Record(BaseModel):
     def _drop_nulls(cls, data: object) -> object:
         if not isinstance(data, dict):
             return data
-        return {key: value for key, value in data.items() if value is not None}
+        # A key that nobody knows stays, to be complained of.
+        return {k: v for k, v in data.items() if v is not None or k not in cls.model_fields}
 
     @model_validator(mode="after")
     def _refuse_problems(self) -> Self:

@@ -89,6 +89,15 @@ class _Bundle:
     cost_s: float
 
 
+def refuse_bare(entries: Sequence[VideoEntry]) -> None:
+    """Raises PlanError if a video names no objects."""
+    if bare := [entry.video_id for entry in entries if not entry.objects]:
+        raise PlanError(
+            f"{len(bare)} videos name no objects (first: '{bare[0]}'). Give each at least one "
+            "object with a prompt: objects are not discovered yet."
+        )
+
+
 def make_plan(
     entries: Sequence[VideoEntry],
     probe: Callable[[Sequence[str]], Iterable[VideoInfo | None]] = probe_in_threads,
@@ -101,11 +110,7 @@ def make_plan(
     more than one of the `devices`. The same input gives the same plan. A video that cannot be
     probed is planned all the same: its tasks will fail and say why.
     """
-    if bare := [entry.video_id for entry in entries if not entry.objects]:
-        raise PlanError(
-            f"{len(bare)} videos name no objects (first: '{bare[0]}'). Give each at least one "
-            "object with a prompt: objects are not discovered yet."
-        )
+    refuse_bare(entries)
     infos = list(probe([entry.uri for entry in entries]))
     whole = [_bundle(e, info, speed) for e, info in zip(entries, infos, strict=True)]
     too_long_s = max(_SHARD_S, 2 * sum(bundle.cost_s for bundle in whole) / devices)

@@ -11,12 +11,12 @@ from typing import Any, Self
 
 from pyarrow.fs import FileSystem
 
-from pipeline import storage
+from pipeline import __version__, storage
 from pipeline.config import RunConfig
 from pipeline.manifest import VideoEntry
 
 _FILE = "run.json"
-_LIBRARIES = ("masklet", "torch", "ray", "pyarrow", "av", "pycocotools")
+_LIBRARIES = ("torch", "ray", "pyarrow", "av", "pycocotools")
 
 
 class RecordError(ValueError):
@@ -49,7 +49,8 @@ class RunRecord:
             manifest_sha256=_digest([entry.model_dump(mode="json") for entry in entries]),
             model=config.model,
             checkpoint_sha256=checkpoint_sha256,
-            versions={"python": platform.python_version()} | {n: version(n) for n in _LIBRARIES},
+            versions={"masklet": __version__, "python": platform.python_version()}
+            | {name: version(name) for name in _LIBRARIES},
             started=_now(),
         )
         return record._named()

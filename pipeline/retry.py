@@ -32,7 +32,7 @@ def retry(out: str, config: RunConfig) -> Summary:
 
     Raises RecordError if there is no finished run, or if `config` is not of this run.
     """
-    fs, folder = storage.filesystem(out)
+    fs, folder = storage.reach(out)
     record = _record(fs, folder, out, config)
     storage.preflight(out)
     with kept(Lease.take(fs, folder), fs, folder) as keeper:
@@ -46,7 +46,7 @@ def retry(out: str, config: RunConfig) -> Summary:
 
 def settings_of(out: str) -> list[str]:
     """The settings of the run under `out`, as `key=value`; raises RecordError without a run."""
-    fs, folder = storage.filesystem(out)
+    fs, folder = storage.reach(out)
     record = RunRecord.read(fs, folder)
     if record is None:
         raise RecordError(f"{out} holds no run: its run.json is missing")
@@ -102,18 +102,19 @@ def _carry_out(
 
 def _take_over(keeper: Keeper, fs: FileSystem, folder: str) -> None:
     """Replaces failed rows by what came of the retry, each file of masklets as a whole."""
-    fresh = pa.concat_tables(
-        _read(fs, path) for path in storage.list_files(fs, storage.join(folder, AGAIN, MASKLETS))
-    )
-    places = {task_id: row for row, task_id in enumerate(fresh["task_id"].to_pylist())}
+    homes = {  # of the new rows: they do not all fit into the memory of a driver
+        task_id: path
+        for path in storage.list_files(fs, storage.join(folder, AGAIN, MASKLETS))
+        for task_id in _read(fs, path, ["task_id"])["task_id"].to_pylist()
+    }
     for name in _with_failures(fs, folder):
         keeper.lease.check(fs, folder)
         old = _read(fs, storage.join(folder, MASKLETS, f"{name}.parquet"))
-        rows = [
-            len(old) + places[task_id] if task_id in places else row
-            for row, task_id in enumerate(old["task_id"].to_pylist())
-        ]
-        commit(fs, folder, name, pa.concat_tables([old, fresh]).take(rows))
+        tasks = old["task_id"].to_pylist()
+        paths = sorted({homes[task_id] for task_id in tasks if task_id in homes})
+        both = pa.concat_tables([old, *(_read(fs, path) for path in paths)])
+        last = {task_id: row for row, task_id in enumerate(both["task_id"].to_pylist())}
+        commit(fs, folder, name, both.take([last[task_id] for task_id in tasks]))
 
 
 def _failed(fs: FileSystem, folder: str) -> set[int]:

@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from pyarrow.fs import FileSystem
 
@@ -60,7 +61,7 @@ def run(entries: Sequence[VideoEntry], out: str, config: RunConfig) -> Summary:
     storage.use(config.storage)
     _, checkpoint_sha256 = open_model(config.model, config.checkpoint)
     asked = RunRecord.begin(config, entries, checkpoint_sha256)
-    fs, folder = storage.filesystem(out)
+    fs, folder = storage.reach(out)
     record = _earlier(asked, fs, folder)
     if record and record.finished:
         return summarise(record, fs, folder)
@@ -81,7 +82,8 @@ def run(entries: Sequence[VideoEntry], out: str, config: RunConfig) -> Summary:
 
 def plan(entries: Sequence[VideoEntry], config: RunConfig) -> list[Task]:
     """The tasks of a manifest in the order and the shards in which these settings do them."""
-    probe = probe_on_cluster if len(entries) > _MANY_VIDEOS else probe_in_threads
+    on_cluster = partial(probe_on_cluster, settings=config.storage)
+    probe = on_cluster if len(entries) > _MANY_VIDEOS else probe_in_threads
     device = "cpu" if config.device == "auto" else config.device
     speed = Speed.known(config.model, device) or TYPICAL
     return make_plan(entries, probe, speed, config.cluster.actors or _USUAL_DEVICES)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
-from typing import Self
+from typing import Self, TypeVar
 
 from pipeline.footage import Banks, Footage, Unfinished
 from pipeline.masklet_writer import record
@@ -24,6 +24,7 @@ from sam2.task import VideoTask
 from sam2.walk import FrameResult
 
 Report = Callable[[int], None]
+Result = TypeVar("Result")
 
 _MOST_UNCODED = 16  # frames whose masks wait to be coded
 
@@ -94,6 +95,7 @@ class Shift:
         self._coding: deque[Future[None]] = deque()
         self._opener = ThreadPoolExecutor(2, thread_name_prefix="masklet-opener")
         self._coder = ThreadPoolExecutor(1, thread_name_prefix="masklet-coder")
+        self._failure: BaseException | None = None  # of the coding thread
         self._spent_s = 0.0  # by the engine since it found anything
 
     def rows(self) -> Iterator[Masklet]:
@@ -155,10 +157,23 @@ class Shift:
         That is the engine's time too: on a GPU it runs ahead, and what it finds is waited for here.
         """
         started = time.perf_counter()
-        self._coding.append(self._coder.submit(work))
+        self._coding.append(self._coder.submit(self._in_turn, work))
         while self._coding and (self._coding[0].done() or len(self._coding) > _MOST_UNCODED):
             self._coding.popleft().result()
         self._spent_s += time.perf_counter() - started
+
+    def _in_turn(self, work: Callable[[], Result]) -> Result:
+        """Does a work of the coding thread, unless one before it failed.
+
+        A bank or a row that came after that would lack a frame, and nobody could see it.
+        """
+        if self._failure:
+            raise self._failure
+        try:
+            return work()
+        except BaseException as error:
+            self._failure = error
+            raise
 
     def _end(self, footage: Footage, end: TaskEnd) -> None:
         if isinstance(end.error, MissingFrameError):
@@ -175,7 +190,7 @@ class Shift:
     def _finish(self, footage: Footage) -> None:
         """Makes the rows of a video once all that was found is coded."""
         rows = partial(footage.rows, self.segmenter.row)
-        self._finishing.append(self._coder.submit(rows))
+        self._finishing.append(self._coder.submit(self._in_turn, rows))
 
     def __enter__(self) -> Self:
         return self

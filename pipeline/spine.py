@@ -19,7 +19,7 @@ from pipeline.banks import SavedBanks
 from pipeline.careful import segment_carefully
 from pipeline.cluster import place, ray_session
 from pipeline.commits import CHECKPOINT
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, StorageConfig
 from pipeline.lease import Keeper
 from pipeline.masklets import schema_of
 from pipeline.metrics import Metrics
@@ -52,14 +52,14 @@ def carry_out(
             masklets.write_datasink(MaskletSink(output, keeper.lease, config.storage))
 
 
-def probe_on_cluster(uris: Sequence[str]) -> list[VideoInfo | None]:
+def probe_on_cluster(uris: Sequence[str], settings: StorageConfig) -> list[VideoInfo | None]:
     """What each of these videos is, in their order, as found by all machines together."""
 
     def probed(row: dict[str, Any]) -> dict[str, Any]:
         info = probe_video(row["uri"])
         return {"place": row["place"], "info": asdict(info) if info else None}
 
-    with ray_session():
+    with ray_session(storage.environment(settings)):
         rows = [{"place": place, "uri": uri} for place, uri in enumerate(uris)]
         found = ray.data.from_items(rows).map(probed).take_all()
     by_place = {row["place"]: row["info"] for row in found}

@@ -63,7 +63,7 @@ class Status:
 
 def read_status(out: str, now: datetime | None = None) -> Status:
     """The status of the run under a folder or URI; raises RecordError where there is none."""
-    fs, folder = storage.filesystem(out)
+    fs, folder = storage.reach(out)
     record = RunRecord.read(fs, folder)
     if record is None:
         raise RecordError(f"{out} holds no run: its run.json is missing")

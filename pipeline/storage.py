@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 from uuid import uuid4
 
 import fsspec
@@ -53,6 +53,7 @@ _BUSY = ("SERVICE_UNAVAILABLE", "SLOW_DOWN", "THROTTLING", "HTTP status 503")
 _PASSING = (*_BUSY, "INTERNAL_FAILURE", "NETWORK_CONNECTION", "REQUEST_TIMEOUT", "HTTP status 5")
 _PATIENCE = "MASKLET_STORAGE_PATIENCE_S"
 _LONGEST_PAUSE_S = 30.0
+_DRAFT = ".tmp"  # and a dot before it: a file that is being written
 
 _Result = TypeVar("_Result")
 
@@ -66,6 +67,7 @@ def environment(settings: StorageConfig) -> dict[str, str]:
     wanted = {
         _PATIENCE: str(settings.patience_s),
         "AWS_ENDPOINT_URL": settings.endpoint,
+        "AWS_ENDPOINT_URL_S3": settings.endpoint,  # which clients prefer where it is set
         "AWS_REQUEST_CHECKSUM_CALCULATION": settings.checksums,
     }
     return {name: value for name, value in wanted.items() if value}
@@ -110,11 +112,19 @@ def filesystem(uri: str, attempts: int = 6) -> tuple[FileSystem, str]:
         raise StorageError(f"{scheme}://…: {error}") from error
 
 
+def reach(uri: str) -> tuple[FileSystem, str]:
+    """The same of a run's output; raises StorageError at once where its store does not answer."""
+    fs, folder = filesystem(uri, attempts=2)
+    with _explained("read", uri, right="s3:ListBucket"):
+        fs.get_file_info(folder)
+    return filesystem(uri)
+
+
 def _remote(uri: str, attempts: int) -> tuple[FileSystem, str]:
     refuse_credentials(uri)
     scheme, _, rest = uri.partition("://")
     if scheme == "file":
-        return LocalFileSystem(), unquote(urlsplit(uri).path)
+        return LocalFileSystem(), unquote(rest)
     if scheme == "s3":
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         return _s3(rest.partition("/")[0], endpoint, attempts), rest.rstrip("/")
@@ -157,7 +167,7 @@ def _put_once(fs: FileSystem, path: str, data: bytes) -> None:
 
 def _put_local(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{uuid4().hex}.tmp")  # beside it: a rename across disks is a copy
+    draft = _draft(path)
     try:
         draft.write_bytes(data)
         os.replace(draft, path)
@@ -191,7 +201,7 @@ def _create(fs: FileSystem, path: str, data: bytes) -> None:
 
 def _create_local(path: Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{uuid4().hex}.tmp")
+    draft = _draft(path)
     try:
         draft.write_bytes(data)
         os.link(draft, path)  # unlike a rename, this fails where there is a file
@@ -199,9 +209,14 @@ def _create_local(path: Path, data: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
+def _draft(path: Path) -> Path:
+    """A new name beside a file, for a rename across disks is a copy."""
+    return path.with_name(f".{uuid4().hex}{_DRAFT}")
+
+
 def exists(fs: FileSystem, path: str) -> bool:
     """Whether there is a file (not a folder) with this path."""
-    return bool(fs.get_file_info(path).is_file)
+    return patiently(lambda: bool(fs.get_file_info(path).is_file))
 
 
 def read_bytes(fs: FileSystem, path: str) -> bytes:
@@ -215,15 +230,31 @@ def _read_once(fs: FileSystem, path: str) -> bytes:
 
 
 def list_files(fs: FileSystem, folder: str) -> list[str]:
-    """Paths of the files directly in a folder, sorted; none if there is no such folder."""
-    return sorted(info.path for info in entries(fs, folder) if info.is_file)
+    """Paths of the files directly in a folder, sorted; none if there is no such folder.
+
+    Drafts are none: a process that is killed leaves them, and they may hold half of a file.
+    """
+    files = (info for info in entries(fs, folder) if info.is_file)
+    return sorted(info.path for info in files if not _is_draft(info))
+
+
+def remove_drafts(fs: FileSystem, folder: str) -> None:
+    """Removes what processes that were killed left; to be called while nobody writes there."""
+    for info in entries(fs, folder):
+        if _is_draft(info):
+            fs.delete_file(info.path)
+
+
+def _is_draft(info: FileInfo) -> bool:
+    name: str = info.base_name
+    return name.startswith(".") and name.endswith(_DRAFT)
 
 
 def entries(fs: FileSystem, folder: str) -> list[FileInfo]:
     """The files and folders directly in a folder; none if there is no such folder."""
     selector = FileSelector(folder, allow_not_found=True)
     try:
-        return list(fs.get_file_info(selector))
+        return patiently(lambda: list(fs.get_file_info(selector)))
     except FileNotFoundError:
         # Arrow looks twice, and complains of a folder that another driver makes in between.
         return list(fs.get_file_info(selector))

@@ -6,9 +6,10 @@ asks, without alpha; more than 8 bits and HDR are brought to 8 bits without tone
 """
 
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import IO, Self
 from urllib.parse import unquote
 from weakref import WeakSet
 
+import av
 import fsspec
 import numpy as np
 from av.video.frame import VideoFrame
@@ -52,14 +54,20 @@ class Frame:
 def local_copy(uri: str) -> Iterator[Path]:
     """The video as a local file or folder: itself if it is one, else a copy for the time being."""
     scheme, is_uri, rest = uri.partition("://")
-    if is_uri and scheme != "file":
-        with tempfile.NamedTemporaryFile(prefix="masklet-") as copy:
-            _download(uri, copy)
-            yield Path(copy.name)
-    else:
-        path = Path(unquote(rest) if is_uri else uri)
-        if not (path.is_file() or path.is_dir()):
-            raise VideoError(f"{uri}: there is no such file")
+    with ExitStack() as held:
+        try:
+            if is_uri and scheme != "file":
+                copy = held.enter_context(tempfile.NamedTemporaryFile(prefix="masklet-"))
+                _download(uri, copy)
+                path = Path(copy.name)
+            else:
+                path = Path(unquote(rest) if is_uri else uri)
+                if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
+                    raise VideoError(f"{uri}: is neither a file nor a folder")
+        except FileNotFoundError as error:
+            raise VideoError(f"{uri}: there is no such file") from error
+        except OSError as error:  # not ours to read, a disk that fails, no room for a copy
+            raise VideoError(f"{uri}: cannot be reached: {error.strerror}") from error
         yield path
 
 
@@ -114,7 +122,7 @@ class Video:
         painter = self._painter(size)
         with self._decoder() as decoder:
             for number, frame in self._read(decoder, range(self.info.n_frames)[start:stop]):
-                yield self._finished(number, painter.paint(frame))
+                yield self._finished(number, self._painted(painter, number, frame))
 
     def frames_reversed(
         self, start: int = 0, stop: int | None = None, *, size: int | None = None, chunk: int = 16
@@ -127,7 +135,8 @@ class Video:
         with self._decoder() as decoder:
             for end in range(asked.stop, asked.start, -chunk):
                 part = range(max(asked.start, end - chunk), end)
-                held = [(i, painter.paint(frame)) for i, frame in self._read(decoder, part)]
+                read = self._read(decoder, part)
+                held = [(i, self._painted(painter, i, frame)) for i, frame in read]
                 while held:
                     yield self._finished(*held.pop())
 
@@ -166,6 +175,15 @@ class Video:
 
     def _painter(self, size: int | None) -> Painter:
         return Painter(self._turns, (self.info.width, self.info.height), size, self.threads)
+
+    def _painted(self, painter: Painter, number: int, frame: VideoFrame) -> Pixels:
+        try:
+            return painter.paint(frame)
+        except av.FFmpegError as error:  # colours of a kind that FFmpeg has no formula for, say
+            raise VideoError(
+                f"{self.name}: frame {number} cannot be turned into RGB ({error.strerror}): code "
+                "the video again, in the colours of BT.709"
+            ) from error
 
     def _finished(self, number: int, pixels: Pixels) -> Frame:
         return Frame(number, float(self.timestamps[number]), pixels)

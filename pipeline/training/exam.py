@@ -50,7 +50,7 @@ class Mark:
 
 
 def exam_clips(tier: str, number: int, size: int) -> list[Clip]:
-    """The first `count` clips of a tier, as long as the exam's."""
+    """The first `number` clips of a tier, as long as the exam's."""
     return list(islice(_clips(TIERS[tier], _SEEDS[tier], FRAMES, size), number))
 
 

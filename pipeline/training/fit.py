@@ -12,12 +12,14 @@ import torch
 
 from pipeline.training.config import Source, TrainConfig
 from pipeline.training.exam import examine, practice_clips
+from pipeline.training.labelled import SourceError
 from pipeline.training.sources import Mixture
 from sam2.training.lessons import draw_lesson, gather
 from sam2.training.trainer import StepReport, Trainer
 from sam2.training.walk import Batch, Lesson
 
 NOTE_EVERY = 20  # steps whose mean is one point of the curves
+_MOST_DRAWS = 100  # of clips for one step
 
 Note = dict[str, Any]  # one line of the curves
 
@@ -35,10 +37,16 @@ class Curriculum:
         mixture = self._mixture(stage.sources or self.config.sources)
         rng = np.random.default_rng([self.config.seed, step, self.rank])
         size = stage.size or self.size
-        batch = None
-        while batch is None:
+        for _ in range(_MOST_DRAWS):
             clips = [mixture.draw(rng, stage.frames, size, self.device) for _ in range(stage.clips)]
-            batch = gather(clips, stage.objects, rng)
+            if batch := gather(clips, stage.objects, rng):
+                break
+        else:
+            raise SourceError(
+                f"{', '.join(clip.name for clip in clips)}: in {_MOST_DRAWS} draws like these no "
+                f"object was to be seen on a first frame, at {size} pixels: leave out what is too "
+                "small or nearly always hidden"
+            )
         lesson = replace(
             draw_lesson(rng, stage.frames, stage.prompts, stage.corrected),
             balanced=stage.balanced,

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -51,12 +52,12 @@ def masklet_videos(out: str) -> list[LabelledVideo]:
     try:
         for masklet in read_masklets(out):
             if masklet.status in ("ok", "partial"):
-                by_video[masklet.uri].append(masklet)
+                by_video[masklet.video_id].append(masklet)
     except (MaskletError, OSError) as error:
         raise SourceError(f"{out}: {error}") from error
     if not by_video:
         raise SourceError(f"{out}: holds no masklets to learn from: give the --out of a run")
-    return [MaskletVideo(uri, tuple(masklets)) for uri, masklets in by_video.items()]
+    return [MaskletVideo(found[0].uri, tuple(found)) for found in by_video.values()]
 
 
 def davis_videos(root: Path) -> list[LabelledVideo]:
@@ -70,14 +71,14 @@ def davis_videos(root: Path) -> list[LabelledVideo]:
         raise SourceError(str(error)) from error
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MaskletVideo:
     """A video with the masklets of its objects."""
 
     name: str  # its URI
     masklets: tuple[Masklet, ...]
 
-    @property
+    @cached_property
     def known(self) -> Sequence[int]:
         """The frames that all of them cover."""
         frames = [set(masklet.frame_index) for masklet in self.masklets]
@@ -104,7 +105,7 @@ class MaskletVideo:
         return np.stack([masklet.mask(frame) for masklet in self.masklets])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AnnotatedFolder:
     """Pictures with a PNG of object ids for some of them."""
 
@@ -116,7 +117,7 @@ class AnnotatedFolder:
         """The folder of its masks."""
         return str(self.labels.path)
 
-    @property
+    @cached_property
     def known(self) -> Sequence[int]:
         """The annotated frames, counted among the pictures."""
         numbers = {number: index for index, number in enumerate(self.video.numbers)}
@@ -126,8 +127,11 @@ class AnnotatedFolder:
 
     def pictures(self, frames: Sequence[int], size: int) -> NDArray[np.uint8]:
         """Reads one picture after another."""
-        each = (next(self.video.frames(f, f + 1, size=size)).pixels for f in frames)
-        return np.stack([*each])
+        try:
+            each = [next(self.video.frames(f, f + 1, size=size)).pixels for f in frames]
+        except VideoError as error:
+            raise SourceError(str(error)) from error
+        return np.stack(each)
 
     def masks(self, frame: int) -> NDArray[np.bool_]:
         """The mask of each object that the first annotation shows."""
@@ -144,7 +148,10 @@ class AnnotatedFolder:
                 f"{self.labels.files[numbers[frame]]}: is {width} x {height}, but the pictures "
                 f"are {info.width} x {info.height}"
             )
-        return np.stack([labels == i for i in ids_in(first) if i != VOID])
+        objects = [i for i in ids_in(first) if i != VOID]
+        if not objects:
+            raise SourceError(f"{min(self.labels.files.values())}: shows no object, and goes first")
+        return np.stack([labels == i for i in objects])
 
 
 def _local(uri: str) -> AbstractContextManager[Path]:

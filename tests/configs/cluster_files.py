@@ -29,8 +29,13 @@ def walk(value: object) -> Iterator[tuple[str, object]]:
             yield from walk(inner)
 
 
-def commands(text: str) -> list[list[str]]:
-    """The arguments of every `masklet run …` in a text or in its comments."""
+def commands(file: Path) -> list[list[str]]:
+    """The arguments of every `masklet run …` in a file's comments and, of YAML, in its values."""
+    text = file.read_text()
+    if file.suffix == ".yaml":
+        comments = re.findall(r"^ *#.*$", text, flags=re.MULTILINE)
+        values = [value for _, value in walk(load(file.name)) if isinstance(value, str)]
+        text = "\n".join([*comments, *values])
     bare = re.sub(r"^ *#| # .*$|'", "", text, flags=re.MULTILINE).replace("\\\n", " ")
     lines = [line.partition("masklet run") for line in bare.splitlines()]
     return [shlex.split(found[2]) for found in lines if found[1]]

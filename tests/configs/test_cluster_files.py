@@ -113,6 +113,8 @@ def test_the_job_for_kueue_is_the_other_with_a_queue_and_a_fixed_size() -> None:
     expected["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "gpu-spot"}
     expected["spec"]["suspend"] = True
     cluster = expected["spec"]["rayClusterSpec"]
+    eight, four = "cluster.actors=8", "cluster.actors=4"
+    expected["spec"]["entrypoint"] = expected["spec"]["entrypoint"].replace(eight, four)
     del cluster["enableInTreeAutoscaling"], cluster["autoscalerOptions"]
     cluster["workerGroupSpecs"][0] |= {"replicas": 4, "minReplicas": 4, "maxReplicas": 4}
 
@@ -139,11 +141,27 @@ def test_the_head_only_drives(name: str) -> None:
 @pytest.mark.parametrize("file", sorted(FOLDER.iterdir()), ids=lambda file: file.name)
 def test_every_command_in_the_files_is_one_that_masklet_knows(file: Path) -> None:
     known = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
-    lines = commands(file.read_text())
+    lines = commands(file)
 
     assert lines or file.name == "node.sh"
     for arguments in lines:
         known.make_context("run", arguments)
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_a_launched_run_works_on_the_cluster_that_was_started_for_it(name: str) -> None:
+    """Without the address it would start a Ray of its own, on a head without a GPU."""
+    assert "'RAY_ADDRESS=auto masklet run " in (FOLDER / name).read_text()
+
+
+@pytest.mark.parametrize("name", [*LAUNCHERS, *KUBERNETES, "anyscale.yaml"])
+def test_where_workers_come_later_the_run_says_how_many_it_waits_for(name: str) -> None:
+    sizes = {"max_workers", "maxReplicas", "max_nodes"}
+    most = max(value for key, value in walk(load(name)) if key in sizes)  # type: ignore[type-var]
+
+    for arguments in commands(FOLDER / name):
+        assert f"cluster.actors={most}" in arguments
+        assert "cluster.gpus_per_actor=1" in arguments
 
 
 def test_one_version_of_ray_stands_everywhere() -> None:

@@ -175,3 +175,19 @@ def test_a_bank_that_cannot_be_saved_costs_nothing_but_time(
 
     assert result(row) == result(undisturbed[0])
     assert "not saved" in capsys.readouterr().err
+
+
+def test_banks_that_cannot_be_listed_or_removed_stop_nothing(
+    long: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "0").write_text("a file where a folder should be")
+
+    assert banks(tmp_path).load(task(long)) is None
+    assert "begins anew" in capsys.readouterr().err
+
+    (tmp_path / "state" / "0").unlink()
+    (tmp_path / "state").rmdir()
+    (tmp_path / "state").write_text("a file where the folder should be")
+    forget_banks(LocalFileSystem(), str(tmp_path), [0])
+    assert "left for later" in capsys.readouterr().err

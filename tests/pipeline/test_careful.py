@@ -1,7 +1,7 @@
 """Tasks that kill their actor or do not fit: alone in the end, and no neighbour is lost."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -45,7 +45,7 @@ class FakeSegmenter:
 
     deadly: frozenset[int] = frozenset()
     room: int = 1000
-    full: Callable[[], Exception] = torch.OutOfMemoryError
+    full: Callable[[], Exception] | None = torch.OutOfMemoryError  # None: a row tells it
     tried: list[list[int]] = field(default_factory=list)
 
     def segment(self, tasks: Sequence[Task], report: Callable[[int], None]) -> Iterator[Masklet]:
@@ -53,10 +53,13 @@ class FakeSegmenter:
         self.tried.append(ids)
         if self.deadly & {*ids}:
             raise Died
-        if len(ids) > self.room:
+        if len(ids) > self.room and self.full:
             raise self.full()
         report(len(ids))
-        yield from map(self.row, tasks)
+        for place, task in enumerate(tasks):
+            row = self.row(task)
+            fits = place < self.room
+            yield row if fits else replace(row, status="failed", error_type="DeviceMemoryError")
 
     def row(self, task: Task) -> Masklet:
         return Masklet(
@@ -147,3 +150,21 @@ def test_what_does_not_fit_even_alone_fails_by_name() -> None:
 
     assert (row.status, row.error_type) == ("failed", "OutOfMemory")
     assert "/a.mp4" in str(row.error)
+
+
+def test_what_finds_no_room_on_the_device_beside_others_is_tried_without_them() -> None:
+    segmenter = FakeSegmenter(room=2, full=None)
+
+    rows = segment(shard(3, 2), segmenter)
+
+    assert [row.status for row in rows] == ["ok"] * 5
+    assert segmenter.tried == [[0, 1, 2, 3, 4], [2], [3, 4]]
+
+
+def test_what_finds_no_room_on_the_device_even_alone_fails() -> None:
+    segmenter = FakeSegmenter(room=0, full=None)
+
+    rows = segment(shard(2), segmenter)
+
+    assert [row.error_type for row in rows] == ["DeviceMemoryError"] * 2
+    assert segmenter.tried == [[0, 1], [0], [1]]

@@ -86,3 +86,15 @@ def test_the_clip_is_called_like_its_file(tmp_path: Path, monkeypatch: pytest.Mo
 
     assert (here.video_id, here.uri) == ("a", f"{tmp_path}/clips/a.mp4")
     assert (there.video_id, there.uri) == ("b", "s3://bucket/b.mp4")
+
+
+@pytest.mark.parametrize("text", ["5", "a:b", "1:2:3"])
+def test_a_part_in_another_form_is_refused_with_the_right_one(text: str) -> None:
+    with pytest.raises(ValueError, match="FIRST:STOP"):
+        one_video("clip.mp4", ["0:1,2,3,4"], frames=text)
+
+
+def test_a_part_that_leaves_out_its_prompt_is_told_in_plain_words() -> None:
+    with pytest.raises(ValueError, match=r"prompt on frame 0 is outside frames \[5, 9\]") as told:
+        one_video("clip.mp4", ["0:1,2,3,4"], frames="5:9")
+    assert "pydantic" not in str(told.value)

@@ -114,3 +114,17 @@ def test_a_checkpoint_copied_but_not_yet_deleted_counts_as_committed(tmp_path: P
 
 def test_a_folder_in_which_nothing_was_written_yet_is_consistent(tmp_path: Path) -> None:
     assert reconcile(FS, str(tmp_path / "new")) == []
+
+
+@pytest.mark.parametrize("text", ["", '{"size": 1'])
+def test_drafts_of_a_writer_that_was_killed_are_passed_over_and_removed(
+    tmp_path: Path, text: str
+) -> None:
+    write(tmp_path, "a", 1)
+    drafts = [tmp_path / part / ".0123.tmp" for part in ("masklets", "commits", "checkpoint")]
+    for draft in drafts:
+        draft.write_text(text)
+
+    assert set(read_commits(FS, str(tmp_path))) == {"a"}
+    assert reconcile(FS, str(tmp_path)) == []
+    assert names(tmp_path) == everywhere("a")

@@ -1,11 +1,19 @@
 """Settings: where they come from, and how wrong ones are told."""
 
-import os
 from pathlib import Path
 
 import pytest
 
-from pipeline.config import ClusterConfig, ConfigError, RunConfig, StorageConfig, load_config
+from pipeline.config import (
+    ClusterConfig,
+    ConfigError,
+    RunConfig,
+    StorageConfig,
+    cores,
+    load_config,
+    load_settings,
+)
+from pipeline.training.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,10 +29,10 @@ def test_a_setting_overrides_the_file_and_the_file_the_default(tmp_path: Path) -
 
 
 def test_threads_suit_the_model_unless_they_are_set() -> None:
-    cores = min(4, os.cpu_count() or 1)
+    suitable = min(4, cores())
 
     assert load_config().threads == 1
-    assert load_config(settings=["model=sam2.1-tiny"]).threads == cores
+    assert load_config(settings=["model=sam2.1-tiny"]).threads == suitable
     assert load_config(settings=["cluster.threads=3"]).threads == 3
 
 
@@ -41,11 +49,32 @@ def test_an_option_that_is_not_given_changes_nothing() -> None:
         ("max_batch=many", "max_batch"),
         ("max_batch", "key=value"),
         ("model.x=1", "model"),
+        ("device=gpu", "device.*not 'gpu'"),
+        ("checkpoint=[", "checkpoint.*no YAML"),
+        ("checkpoint=@x", "checkpoint.*no YAML"),
     ],
 )
 def test_a_wrong_setting_is_named(setting: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(settings=["model=nano", setting])
+
+
+def test_what_looks_like_a_date_is_a_name() -> None:
+    assert load_config(settings=["checkpoint=2026-11-28"]).checkpoint == "2026-11-28"
+
+
+def test_a_place_in_a_list_can_be_set_by_its_number() -> None:
+    tuned = ROOT / "configs" / "train" / "finetune.yaml"
+
+    config = load_settings(
+        TrainConfig, tuned, ["sources.0.masklets=elsewhere", "sources.1.share=1"]
+    )
+
+    assert [source.masklets for source in config.sources] == ["elsewhere", None]
+    assert config.sources[1].share == 1
+    for wrong in ("sources.2.share=1", "sources.first.share=1"):
+        with pytest.raises(ConfigError, match=r"place in a list of 2"):
+            load_settings(TrainConfig, tuned, [wrong])
 
 
 def test_a_file_that_is_no_yaml_or_no_settings_is_named(tmp_path: Path) -> None:

@@ -145,3 +145,30 @@ def test_a_lease_is_renewed_while_the_work_goes_on(
 
         assert said
         assert (said.tasks, said.object_frames, said.released) == (1, 5, False)
+
+
+def test_an_error_of_any_kind_does_not_end_the_keeping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_module, "RENEW_S", 0.02)
+    troubles = iter([ZeroDivisionError, RuntimeError])
+
+    def read() -> Tally:
+        for trouble in troubles:
+            raise trouble
+        return Tally(1, 7)
+
+    with kept(Lease.take(FS, str(tmp_path)), FS, str(tmp_path)) as keeper:
+        keeper.read = read
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            said = Lease.newest(FS, str(tmp_path))
+            if said and said.object_frames == 7:
+                break
+            time.sleep(0.01)
+
+    assert said
+    assert said.object_frames == 7
+    last = Lease.newest(FS, str(tmp_path))
+    assert last
+    assert last.released

@@ -54,6 +54,18 @@ def test_new_rows_take_the_places_of_the_failed_ones(done: Path) -> None:
     assert record.counts == summary.counts
 
 
+def test_new_rows_are_found_wherever_the_retry_wrote_them(tmp_path: Path) -> None:
+    failed = {"a": (row(11, "failed", "x"), row(12, "failed", "x"), row(13))}
+    write_run(tmp_path, failed, 11, 12, 13)
+    write_tasks(tmp_path / "retry", 11, 12)
+    write_rows(tmp_path / "retry", "x", row(12))
+    write_rows(tmp_path / "retry", "y", row(11))
+
+    retry(str(tmp_path), load_config())
+
+    assert rows(tmp_path) == {i: row(i) for i in (11, 12, 13)}
+
+
 def test_the_files_with_new_rows_fit_their_records(done: Path) -> None:
     retry(str(done), load_config())
 

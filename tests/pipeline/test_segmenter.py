@@ -1,5 +1,6 @@
 """The segmenter: tasks in, masklets out, and every trouble in its own row."""
 
+import os
 import re
 import threading
 import time
@@ -8,15 +9,18 @@ from dataclasses import dataclass, field, replace
 from itertools import count, groupby
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch import Tensor
 
 from pipeline.footage import Unfinished
 from pipeline.manifest import Direction, Prompt, PromptMask
-from pipeline.masklets import Masklet, encode_mask
+from pipeline.masklet_writer import record
+from pipeline.masklets import SCHEMA, Masklet, encode_mask
 from pipeline.plan import Task
 from pipeline.segmenter import Segmenter
 from sam2.checkpoint import load_model
@@ -163,6 +167,18 @@ def test_an_unreadable_video_fails_with_its_name_and_the_next_one_is_done(
     assert "empty.mp4" in str(unreadable.error)
 
 
+def test_a_name_that_is_no_text_can_still_be_told_in_a_row(
+    segmenter: Segmenter, tmp_path: Path
+) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"no picture")
+
+    (row,) = segmenter.segment([task(tmp_path)])
+
+    assert row.status == "failed"
+    assert "caf" in str(row.error)
+    pa.Table.from_pylist([row.to_row()], schema=SCHEMA)  # or it could not be written
+
+
 def test_a_video_cut_short_gives_a_partial_masklet_that_says_so(
     segmenter: Segmenter, shared: Path
 ) -> None:
@@ -259,6 +275,28 @@ def test_a_fault_of_ours_is_no_row_but_an_error(
     with pytest.raises(ZeroDivisionError):
         list(segmenter.segment([task(clip)]))
     assert not segmenter.engine.busy
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_mask_that_cannot_be_coded_ends_in_an_error_and_in_no_row_that_lacks_it(
+    last: bool, segmenter: Segmenter, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf()
+    shift = Segmenter(segmenter.engine.model, banks=shelf)
+    fails = 5 if last else 2
+
+    def full(frame: int, *rest: Any) -> None:
+        if frame == fails:
+            raise torch.OutOfMemoryError
+        record(frame, *rest)
+
+    monkeypatch.setattr("pipeline.segmenter.record", full)
+
+    with pytest.raises(torch.OutOfMemoryError):
+        list(shift.segment([task(clip)]))
+    assert [saved.found.frame_index for _, saved in shelf.saved] == [
+        [*range(frame + 1)] for frame in range(fails)
+    ]
 
 
 def test_a_device_without_room_fails_the_task_and_says_so(clip: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from pipeline import storage
+from pipeline.config import StorageConfig
 from pipeline.storage import StorageError
 
 
@@ -109,6 +110,17 @@ def test_a_failed_write_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_a_draft_that_a_killed_process_left_is_no_file_and_can_be_removed(tmp_path: Path) -> None:
+    fs, folder = storage.filesystem(str(tmp_path))
+    storage.put(fs, f"{folder}/a", b"")
+    (tmp_path / ".0123.tmp").write_text("half of a fi")
+    (tmp_path / ".hidden").touch()
+
+    assert storage.list_files(fs, folder) == [f"{folder}/.hidden", f"{folder}/a"]
+    storage.remove_drafts(fs, folder)
+    assert sorted(os.listdir(tmp_path)) == [".hidden", "a"]
+
+
 def test_a_local_file_is_as_readable_as_any_other(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
     storage.put(LocalFileSystem(), str(tmp_path / "ours"), b"")
@@ -176,6 +188,27 @@ def test_preflight_says_that_a_server_does_not_answer(
 
     with pytest.raises(StorageError, match="AWS_ENDPOINT_URL"):
         storage.preflight(f"{s3_bucket}/out")
+
+
+def test_an_output_that_cannot_be_reached_is_told_at_once(
+    s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+
+    with pytest.raises(StorageError, match=r"cannot read s3://.*AWS_ENDPOINT_URL"):
+        storage.reach(f"{s3_bucket}/out")
+
+
+def test_the_setting_of_an_endpoint_comes_before_the_environment(
+    s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = os.environ["AWS_ENDPOINT_URL"]
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9")
+    monkeypatch.setenv("MASKLET_STORAGE_PATIENCE_S", "1")
+
+    storage.use(StorageConfig(endpoint=here, patience_s=1))
+
+    storage.preflight(f"{s3_bucket}/out")
 
 
 def test_preflight_names_a_folder_that_cannot_be(tmp_path: Path) -> None:

@@ -555,6 +555,16 @@ def test_pictures_are_shown_as_the_file_turns_and_mirrors_them(
         assert frame.pixels[row, column].mean() == pytest.approx(brightness, abs=6)
 
 
+def test_colours_that_ffmpeg_cannot_turn_into_rgb_are_told(tmp_path: Path) -> None:
+    strange = {"x264-params": "colormatrix=bt2020c"}
+    clip = write_clip(tmp_path / "strange.mp4", [picture(i) for i in range(3)], options=strange)
+    video = Video(clip)
+
+    for frames in (video.frames(), video.frames_reversed()):
+        with pytest.raises(VideoError, match=r"strange\.mp4: frame \d cannot be turned into RGB"):
+            next(frames)
+
+
 def test_a_stream_that_changes_its_size_keeps_the_size_of_its_first_picture(
     tmp_path: Path,
 ) -> None:
@@ -596,6 +606,20 @@ def test_a_remote_file_is_copied_and_the_copy_removed() -> None:
 )
 def test_a_video_that_is_not_there_is_named(uri: str) -> None:
     with pytest.raises(VideoError, match=f"^{uri}: "), local_copy(uri):
+        pass
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "/dev/null"])
+def test_a_video_that_cannot_be_reached_is_named(name: str) -> None:
+    with pytest.raises(VideoError, match=f"^{name}: "), local_copy(name):
+        pass
+
+
+def test_a_copy_without_a_place_is_the_videos_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.filesystem("memory").pipe("/bucket/clip.mp4", b"video")
+    monkeypatch.setattr("tempfile.tempdir", "/proc/nowhere")
+
+    with pytest.raises(VideoError, match=r"clip\.mp4"), local_copy("memory://bucket/clip.mp4"):
         pass
 
 
