@@ -17,6 +17,7 @@ from ray.train.torch import TorchTrainer, get_device, prepare_model
 from pipeline.cluster import ray_session
 from pipeline.training.config import TrainConfig
 from pipeline.training.fit import Curriculum, Fit, Note
+from pipeline.training.labelled import SourceError
 from pipeline.training.record import TrainRecord, begin, publish
 from sam2.training.trainer import Teacher, Trainer, TrainingError
 
@@ -89,7 +90,7 @@ def _work(settings: Mapping[str, Any]) -> None:
             fit.run(partial(_save, out=settings["out"]), board.write.remote)
         else:
             fit.run(lambda fit: train.report({}), lambda note: None)
-    except TrainingError as error:
+    except (TrainingError, SourceError) as error:
         # Every worker meets it, for they share their gradients; to try again would not help.
         ray.get(board.breaks.remote(str(error)))
 

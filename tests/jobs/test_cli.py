@@ -1,12 +1,15 @@
 """The commands as a person meets them: messages and exit codes."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from pipeline import storage
+from pipeline.config import StorageConfig
 from sam2.checkpoint import load_model
 
 runner = CliRunner()
@@ -44,6 +47,60 @@ def test_every_mistake_in_a_manifest_comes_with_its_line(clip: Path, tmp_path: P
     assert "line 3" in result.output
 
 
+def test_all_mistakes_are_told_however_many(clip: Path, tmp_path: Path) -> None:
+    file = tmp_path / "videos.jsonl"
+    file.write_text("{\n" * 50)
+
+    result = runner.invoke(app, ["validate", "--manifest", str(file)])
+
+    assert result.exit_code == 2
+    assert [f"line {number}:" in result.output for number in range(1, 51)] == [True] * 50
+
+
+def test_a_manifest_that_a_run_would_refuse_is_not_called_good(clip: Path, tmp_path: Path) -> None:
+    file = tmp_path / "videos.jsonl"
+    file.write_text(line(clip, objects=None))
+
+    result = runner.invoke(app, ["validate", "--manifest", str(file)])
+
+    assert result.exit_code == 2
+    assert "not discovered yet" in result.output
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_a_command_without_its_manifest_asks_for_it(command: str) -> None:
+    result = runner.invoke(app, [command])
+
+    assert result.exit_code == 2
+    assert "--manifest" in result.output
+
+
+def test_settings_of_storage_hold_in_every_command(
+    clip: Path, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = os.environ["AWS_ENDPOINT_URL"]
+    there = ["--set", f"storage.endpoint={here}"]
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # where nobody answers
+    storage.use(StorageConfig(endpoint=here))
+    fs, path = storage.filesystem(f"{s3_bucket}/videos.jsonl")
+    storage.put(fs, path, line(clip).encode())
+    manifest = ["--manifest", f"{s3_bucket}/videos.jsonl"]
+    commands = {
+        "videos, 1 objects; nothing is wrong": ["validate", *manifest],
+        "1 objects in 1 videos": ["plan", *manifest],
+        "holds no run": ["status", f"{s3_bucket}/out"],
+        "holds no run:": ["retry", f"{s3_bucket}/out"],
+        "wrote, read, listed and deleted": ["doctor", "--out", f"{s3_bucket}/out"],
+    }
+
+    for told, command in commands.items():
+        for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+            monkeypatch.setenv(name, "http://127.0.0.1:9")
+        result = runner.invoke(app, [*command, *there])
+        assert told in " ".join(result.output.split()), (command, result.output)
+
+
 def test_a_plan_shows_the_work_and_names_videos_that_cannot_be_read(
     clip: Path, tmp_path: Path
 ) -> None:
@@ -62,6 +119,8 @@ def test_a_plan_shows_the_work_and_names_videos_that_cannot_be_read(
     ("options", "message"),
     [
         ([], "either --manifest FILE or --video CLIP"),
+        (["--manifest", "{manifest}", "--direction", "both"], "go with --video"),
+        (["--video", "{clip}", "--box", "0:1,2,3,4", "--frames", "a:b"], "FIRST:STOP"),
         (["--manifest", "gone.jsonl"], "gone.jsonl"),
         (["--manifest", "{manifest}", "--model", "sam3"], "There is no model 'sam3'"),
         (["--manifest", "{manifest}", "--model", "sam2.1-tiny"], "needs its weights"),

@@ -306,6 +306,15 @@ def test_the_text_of_an_error_lists_the_first_and_counts_the_rest(tmp_path: Path
     assert "and 980 more" in str(caught.value)
 
 
+def test_an_unknown_key_is_told_even_without_a_value(tmp_path: Path) -> None:
+    click = {"frame": 0, "points": [[1, 1]], "point_labels": [1], "boxx": None}
+
+    (first, second) = problems(tmp_path, video(framse=None), video(click, video_id="b"))
+
+    assert "did you mean 'frames'" in first
+    assert "did you mean 'box'" in second
+
+
 def test_a_broken_row_of_a_table_is_named_by_its_number(tmp_path: Path) -> None:
     path = str(tmp_path / "v.parquet")
     rows = [video(frames=[0, 9]), video(video_id="a2", frames=[4, 2])]

@@ -11,6 +11,7 @@ import pytest
 import ray
 from pyarrow.fs import FileSelector
 
+import pipeline
 from pipeline import storage
 from pipeline.cluster import place
 from pipeline.config import RunConfig, load_config
@@ -18,7 +19,6 @@ from pipeline.manifest import ObjectPrompts, Prompt, VideoEntry
 from pipeline.masklets import SCHEMA, Masklet, read_masklets
 from pipeline.record import RecordError
 from pipeline.run import run
-from pipeline.spine import segment
 from tests.chaos.gateway import SECRET
 from tests.clips import write_clip
 
@@ -186,7 +186,7 @@ def test_the_job_without_its_ends_is_a_dataset_to_a_dataset(
 ) -> None:
     tasks = ray.data.read_parquet(str(finished / "tasks"))
 
-    masklets = segment(tasks, config()).take_all()
+    masklets = pipeline.segment(tasks, config()).take_all()
 
     expected = {m.task_id: m.counts for m in rows(finished)}
     assert {row["task_id"]: list(row["counts"]) for row in masklets} == expected
@@ -209,6 +209,15 @@ def test_there_is_one_actor_per_gpu_or_several_if_they_share() -> None:
 
     assert (alone.actors, alone.gpus) == (4, 1)
     assert (shared.actors, shared.gpus) == (8, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("share", "actors"), [(0.2, 15), (0.1, 30), (0.3, 9), (0.5, 6), (1, 3), (1.5, 2), (3, 1)]
+)
+def test_no_share_of_a_gpu_is_lost_to_rounding_or_lies_on_two(share: float, actors: int) -> None:
+    config = load_config(settings=[f"cluster.gpus_per_actor={share}"])
+
+    assert place(config, {"CPU": 99.0, "GPU": 3.0}).actors == actors
 
 
 def test_a_pool_may_grow_as_nodes_join_but_not_beyond_its_shards() -> None:

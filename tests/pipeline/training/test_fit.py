@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from PIL import Image
 
 from pipeline.config import ConfigError, load_settings
 from pipeline.training.config import Source, Stage, TrainConfig
@@ -23,6 +24,7 @@ from pipeline.training.exam import (
     practice_clips,
 )
 from pipeline.training.fit import Curriculum, Fit, Note
+from pipeline.training.labelled import SourceError
 from pipeline.training.record import TrainRecord, begin, publish
 from sam2.checkpoint import load_model
 from sam2.model import Sam2
@@ -89,6 +91,20 @@ def test_a_steps_batch_depends_on_seed_step_and_worker_alone() -> None:
     assert torch.equal(frames(0, 1, 0), frames(0, 1, 0))
     for other in ((1, 1, 0), (0, 0, 0), (0, 1, 1)):
         assert not torch.equal(frames(0, 1, 0), frames(*other))
+
+
+def test_sources_that_never_show_an_object_are_told(tmp_path: Path) -> None:
+    speck = np.zeros((200, 200), np.uint8)
+    speck[3, 3] = 1
+    for folder, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        place = tmp_path / folder / "dust"
+        place.mkdir(parents=True)
+        for t in range(2):
+            Image.fromarray(speck).save(place / f"{t:05d}.{suffix}")
+    sources = (Source(davis=str(tmp_path)),)
+
+    with pytest.raises(SourceError, match=r"Annotations/dust.*no object was to be seen"):
+        Curriculum(CONFIG.model_copy(update={"sources": sources}), SIZE).batch(0)
 
 
 def test_stages_follow_one_another_and_batches_come_in_order() -> None:

@@ -206,3 +206,35 @@ def test_a_video_that_is_gone_is_told(run: str, tmp_path: Path) -> None:
 
     with pytest.raises(SourceError, match=r"gone\.mp4"):
         draw(Source(masklets=run), 2)
+
+
+def test_an_unreadable_picture_of_a_folder_is_told(davis: Path) -> None:
+    for path in (davis / "JPEGImages" / "bear").iterdir():
+        path.write_bytes(path.read_bytes()[:40])
+
+    source = open_source(Source(davis=str(davis)), 2)
+
+    with pytest.raises(SourceError, match=r"bear/0000\d\.jpg"):
+        [source.draw(np.random.default_rng(seed), 2, SIZE, "cpu") for seed in range(20)]
+
+
+def test_a_sequence_that_begins_with_nothing_is_told(davis: Path) -> None:
+    first = davis / "Annotations" / "bike" / "00000.png"
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(first)
+    source = open_source(Source(davis=str(davis)), 2)
+
+    with pytest.raises(SourceError, match=r"bike/00000\.png: shows no object"):
+        [source.draw(np.random.default_rng(seed), 2, SIZE, "cpu") for seed in range(20)]
+
+
+def test_two_parts_of_one_file_are_two_videos(run: str, tmp_path: Path) -> None:
+    file = tmp_path / "masklets" / "0.parquet"
+    table = pq.read_table(file)
+    row = table.to_pylist()[0]
+    halves = []
+    for name, part in (("first", slice(0, 3)), ("second", slice(3, 6))):
+        lists = {key: value[part] for key, value in row.items() if isinstance(value, list)}
+        halves.append(row | lists | {"video_id": name, "prompts": []})
+    pq.write_table(pa.Table.from_pylist(halves, schema=table.schema), file)
+
+    assert [video.known for video in masklet_videos(run)] == [[0, 1, 2], [3, 4, 5]]
