@@ -154,7 +154,8 @@ def walk(model: Sam2, videos: int, objects: int, frames: int) -> Walked:
         done += found
         if not began and done >= half:
             told.clear()
-            counted, began, held = done, time.perf_counter(), held_bytes(model.device)
+            held = held_bytes(model.device)  # once the device has done all it was given
+            counted, began = done, time.perf_counter()
     took = time.perf_counter() - began
     occupancy = told["batch_occupancy"]
     return Walked(

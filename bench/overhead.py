@@ -1,6 +1,6 @@
 """What the Ray job adds to the engine's own time on one device.
 
-python -m bench.overhead [--clips 20] [--frames 40] [--pairs 3] [--threads 1]
+python -m bench.overhead [--clips 20] [--frames 50] [--pairs 3] [--threads 1]
 
 The same clips through a segmenter alone in its process and through a run with one actor, in turns.
 Compared is the actor's time, from the first shard taken up to the last row, gaps included; and

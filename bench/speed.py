@@ -69,7 +69,6 @@ class Contender:
             [entrant.python, str(script), json.dumps(asked)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             text=True,
             cwd=asked["folder"],  # not ours, where `sam2` would be found before the package
             env=os.environ | {"OMP_NUM_THREADS": str(asked["threads"]), "PYTHONPATH": entrant.path},

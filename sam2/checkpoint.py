@@ -34,7 +34,7 @@ def load_model(
     """
     config = model_config(name)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)  # of the CPU alone: others' chances stay theirs
         model = Sam2(config)
     if path := checkpoint or SHIPPED.get(name):
         load_weights(model, path)

@@ -23,8 +23,8 @@ def compile_parts(model: Sam2, backend: str = "inductor") -> None:
     encoder, attention, decoder, memorizer = _parts(model)
     encoder.forward = compiled(encoder.forward)
     attention.look = compiled(attention.look)
-    attention.forward = _any_length(compiled(attention.forward), {1: 1, 2: 1, 3: 0})
-    decoder.forward = _any_length(compiled(decoder.forward), {2: 1})
+    attention.forward = _any_length(attention.forward, compiled, {1: 1, 2: 1, 3: 0})
+    decoder.forward = _any_length(decoder.forward, compiled, {2: 1})
     memorizer.forward = compiled(memorizer.forward)
 
 
@@ -37,10 +37,18 @@ def _parts(model: Sam2) -> tuple[Any, ...]:  # Any: their methods are replaced
     )
 
 
-def _any_length(run: Callable[..., Any], axes: dict[int, int]) -> Callable[..., Any]:
-    """`run` with these axes left open, by the place of the argument that has them."""
+def _any_length(
+    plain: Callable[..., Any], compiled: Callable[..., Any], axes: dict[int, int]
+) -> Callable[..., Any]:
+    """`plain` compiled, with these axes left open, by the place of the argument that has them.
 
-    def call(*tensors: Tensor) -> Any:
+    Whoever calls it by the published names of its arguments gets the plain form.
+    """
+    run = compiled(plain)
+
+    def call(*tensors: Tensor, **published: Any) -> Any:
+        if published:
+            return plain(*tensors, **published)
         for place, axis in axes.items():
             torch._dynamo.mark_dynamic(tensors[place], axis)
         return run(*tensors)

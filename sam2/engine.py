@@ -82,6 +82,7 @@ class Engine:
         if encode_batch is None:
             encode_batch = 4 if batches_pay(model.device) else 1
         self.scheduler = Scheduler(max_batch, encode_batch, slots, bank_bytes)
+        self._limits = max_batch, encode_batch
         self._walks: dict[int, Walk] = {}
         self._numbers = count()
         self._news = Event()  # a frame of some video is decoded
@@ -120,6 +121,8 @@ class Engine:
 
         If they are more than there can ever be, they walk through it in parts, one after another.
         """
+        if not self.busy:  # what found no room beside other videos may find it now
+            self.scheduler.max_batch, self.scheduler.encode_batch = self._limits
         config = self.model.config
         tasks = {task.key: task for task in video.tasks}
         banks = {key: task.bank_bytes(config) for key, task in tasks.items()}

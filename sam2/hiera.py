@@ -106,7 +106,7 @@ class Block(nn.Module):
 class Hiera(nn.Module):
     """The trunk: four maps of a picture, at strides 4, 8, 16 and 32."""
 
-    def __init__(self, config: TrunkConfig, image_size: int) -> None:
+    def __init__(self, config: TrunkConfig) -> None:
         super().__init__()
         window = config.windows[0]
         self.patch_embed = PatchEmbedding(config.width)

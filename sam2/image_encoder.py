@@ -41,7 +41,7 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.trunk = Hiera(config.trunk, config.image_size)
+        self.trunk = Hiera(config.trunk)
         self.neck = FpnNeck(config.trunk.channels, config.channels)
 
     def forward(self, image: Tensor) -> list[Tensor]:

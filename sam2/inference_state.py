@@ -74,7 +74,9 @@ def state_of(state: MutableMapping[str, Any], model: Sam2) -> InferenceState:
         return state
     if _ADOPTED not in state:
         size = int(state["video_height"]), int(state["video_width"])
-        state[_ADOPTED] = InferenceState(Session(model, state["images"], size), {})
+        storage = state.get("storage_device")
+        session = Session(model, state["images"], size, storage=storage)
+        state[_ADOPTED] = InferenceState(session, {})
     own: InferenceState = state[_ADOPTED]
     if state["images"] is not own["images"]:
         own["images"] = state["images"]

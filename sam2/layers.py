@@ -8,6 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def fitted(x: Tensor, weight: Tensor) -> Tensor:
+    """`x` in the precision of the weights that it meets, unless autocast sees to both."""
+    return x if torch.is_autocast_enabled(x.device.type) else x.to(weight.dtype)
+
+
 class Linear(nn.Linear):
     """A matrix product in the precision of its weights."""
 
@@ -15,7 +20,7 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., D) -> (..., E)."""
-        return self.multiply(x.to(self.weight.dtype), self.weight, self.bias)
+        return self.multiply(fitted(x, self.weight), self.weight, self.bias)
 
 
 class Conv2d(nn.Conv2d):
@@ -23,7 +28,7 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W')."""
-        return super().forward(x.to(self.weight.dtype))
+        return super().forward(fitted(x, self.weight))
 
 
 class ConvTranspose2d(nn.ConvTranspose2d):
@@ -31,7 +36,7 @@ class ConvTranspose2d(nn.ConvTranspose2d):
 
     def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]  # no one asks for a size
         """(B, C, H, W) -> (B, C', H', W')."""
-        return super().forward(x.to(self.weight.dtype))
+        return super().forward(fitted(x, self.weight))
 
 
 class LayerNorm2d(nn.Module):

@@ -49,11 +49,6 @@ class MemoryBank:
     prompted: tuple[FrameMemory, ...] = ()
     tracked: tuple[FrameMemory, ...] = ()
 
-    @property
-    def memories(self) -> tuple[FrameMemory, ...]:
-        """Everything that is remembered."""
-        return (*self.prompted, *self.tracked)
-
     def to(self, device: torch.device) -> Self:
         """The same with its tensors on this device."""
         return replace(

@@ -101,9 +101,12 @@ def join_narrowing(model: Sam2) -> None:
 def _joined(first: Conv2d, second: Conv2d) -> Conv2d:
     assert first.bias is not None
     joined = Conv2d(first.in_channels, second.out_channels, kernel_size=1)
-    wide, narrow = first.weight.flatten(1), second.weight.flatten(1)
-    joined.weight = nn.Parameter((narrow @ wide)[..., None, None])
-    joined.bias = nn.Parameter(second(first.bias[:, None, None]).flatten())
+    # In double: products of float32 may be allowed to round by now.
+    wide, narrow = (conv.weight.flatten(1).double() for conv in (first, second))
+    joined.weight = nn.Parameter((narrow @ wide).float()[..., None, None])
+    assert second.bias is not None
+    bias = narrow @ first.bias.double() + second.bias.double()
+    joined.bias = nn.Parameter(bias.float())
     return joined
 
 

@@ -1,4 +1,4 @@
-"""Prompts as callers of the image predictor give them: arrays, tensors or lists, checked."""
+"""Prompts as callers of the predictors give them: arrays, tensors or lists, checked."""
 
 from collections.abc import Sequence
 from typing import Any

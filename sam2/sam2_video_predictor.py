@@ -258,6 +258,8 @@ class SAM2VideoPredictorVOS(SAM2VideoPredictor):
         self.image_encoder.compile(mode=_COMPILE_MODE, dynamic=False)
         for part in (self.memory_attention, self.memory_encoder, self.sam_mask_decoder):
             part.compile(mode=_COMPILE_MODE, dynamic=True)  # objects and memories vary in number
+        look = torch.compile(self.memory_attention.look, mode=_COMPILE_MODE, dynamic=False)
+        self.memory_attention.look = look  # type: ignore[method-assign]  # one frame, alone
 
 
 def _frame_loader() -> Callable[..., tuple[Frames, int, int]]:

@@ -5,7 +5,8 @@ The scheduler knows neither tensors nor threads. It is told what has happened an
 A video is walked through by all its tracks in step. Its decoded frames wait to be encoded; an
 encoded frame is reached when all tracks are done with the one before; then each track that has to
 be followed to it is ready. Whoever has waited longest is in the next batch, with those of the same
-kind: a track that is ready waits for at most as many batches as there are tracks ready before it.
+kind: a track that is ready waits for at most as many batches as there are tracks ready before it,
+and each of them for at most as many encodings as there are walks.
 """
 
 from collections import deque
@@ -65,6 +66,7 @@ class Scheduler:
         self._banks: dict[tuple[int, int], int] = {}  # bytes of every (walk, track) alive
         self._walks: dict[int, _Walk] = {}  # first the one whose last encoding is longest ago
         self._ready: list[ObjectFrame] = []  # first the one that has waited longest
+        self._waited = 0  # encodings that a batch has waited for
 
     # ---- which walks begin
 
@@ -139,11 +141,15 @@ class Scheduler:
     def next(self) -> Encode | Follow | None:
         """What to do now, and to tell of when it is done; None: wait for a frame to be decoded.
 
-        A batch that is not full waits until no walk is hungry.
+        A batch that is not full waits until no walk is hungry, or each has had its turn: one that
+        follows nobody would be hungry for ever.
         """
         batch = self._batch()
-        if len(batch) < self.max_batch and (walks := self._to_encode()):
+        waits = len(batch) < self.max_batch and self._waited < len(self._walks)
+        if (waits or not batch) and (walks := self._to_encode()):
+            self._waited += bool(batch)
             return Encode(walks)
+        self._waited = 0
         if batch:
             chosen = set(batch)
             self._ready = [waiting for waiting in self._ready if waiting not in chosen]

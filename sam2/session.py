@@ -83,6 +83,8 @@ class Session:
         `extend` adds the points to those given for this frame before, instead of replacing them.
         """
         frame = self._existing(frame)
+        if self.length is None:  # what a stream has shown cannot be looked at again later
+            self._settle(before=frame)
         known = self.tracks.get(object_id, Track())
         prompt = known.joined(frame, prompt) if extend else prompt
         answer = Answer(
@@ -94,7 +96,8 @@ class Session:
 
     def clear_prompt(self, object_id: Hashable, frame: int) -> None:
         """Takes back what was said of an object on `frame`; a new object is then known by name."""
-        self.tracks[object_id] = self.tracks.get(object_id, Track()).without_prompt(frame)
+        known = self.tracks.get(object_id, Track())
+        self.tracks[object_id] = known.without_prompt(index(frame))
 
     def remove(self, object_id: Hashable) -> None:
         """Forgets an object; the others do not notice."""
@@ -135,10 +138,15 @@ class Session:
             raise NoPromptError(
                 f"Object {blank[0]!r} has no prompt left: prompt it on a frame, or remove it."
             )
+        self._settle()
+
+    def _settle(self, before: int | None = None) -> None:
+        """Makes the memories of answers that are pending, of all or of those on earlier frames."""
         for object_id, known in self.tracks.items():
             for frame, answer in sorted(known.answers.items()):
-                known = self._remember(known, frame, answer)
-            self.tracks[object_id] = replace(known, answers={})
+                if before is None or frame < before:
+                    known = self._remember(known, frame, answer).without_answer(frame)
+            self.tracks[object_id] = known
 
     def _existing(self, frame: int) -> int:
         """The number of a frame, which may be one of NumPy's; NoSuchFrameError if it has none."""
@@ -176,6 +184,7 @@ class Session:
     def _walk(self, start: int | None, max_frames: int | None, reverse: bool) -> Iterable[int]:
         if start is None:
             start = min(min(t.prompted) for t in self.tracks.values())
+        start = index(start)  # it may be one of NumPy's
         if reverse or start < 0:  # forwards from beyond the end there is just nothing to visit
             start = self._existing(start)
         if reverse:
@@ -195,7 +204,8 @@ class Session:
         for object_id, followed in known.items():
             followed = replace(followed, walked=followed.walked.to(frame, reverse))
             if self.history is not None:
-                followed = followed.recent(max(self.history, span), reach=span - 1)
+                reach = max(span - 1, self.model.config.memory_span)
+                followed = followed.recent(max(self.history, reach + 1), reach)
             self.tracks[object_id] = followed
         return self._logits([t.found.get(frame) if (t := known.get(i)) else None for i in objects])
 

@@ -44,11 +44,11 @@ class TrackState:
         """The state with this frame done."""
         return replace(self, next_frame=frame - 1 if self.reverse else frame + 1)
 
-    def remembering(self, memory: FrameMemory, span: int) -> Self:
-        """The state with one more frame tracked; `span` is how far object pointers are read."""
-        bank = self.bank.remember(memory, reach=span - 1)
+    def remembering(self, memory: FrameMemory, reach: int) -> Self:
+        """The state with one more frame tracked; what the next one reads is nearer than `reach`."""
+        bank = self.bank.remember(memory, reach)
         # Frames as near to the start as this are read again by the first frames of the way back.
-        near = not self.reverse and memory.frame - min(self.answers) < span - 1
+        near = not self.reverse and memory.frame - min(self.answers) < reach
         walked = replace(self, bank=bank, turn=self.turn and (bank if near else self.turn))
         return walked.after(memory.frame)
 
@@ -94,7 +94,7 @@ class TrackTask:
         ways = 2 if self.direction == "both" else 1  # it keeps a bank for the way back
         memory = 2 * config.memory_channels * config.grid**2
         answer = 4 * config.mask_size**2
-        tracked = ways * (config.pointer_span - 1)
+        tracked = ways * max(config.pointer_span - 1, config.memory_span)
         return len(self.prompts) * (memory + answer) + tracked * memory
 
 

@@ -77,15 +77,19 @@ class VideoFile:
         self._times: list[int] = []  # of the frames; none where only counting tells them apart
         self._open()
         try:
-            packets = [p for p in self._container.demux(self._stream) if p.size]
+            packets = [  # not themselves, which would hold the whole file
+                (p.pts, p.is_keyframe, p.is_discard)
+                for p in self._container.demux(self._stream)
+                if p.size
+            ]
         except av.FFmpegError as error:
             raise VideoFileError(f"{self.name} cannot be read to its end: {error}") from error
-        shown = [p for p in packets if not p.is_discard]  # an edit list hides the others
-        times = {p.pts for p in shown if p.pts is not None}
+        shown = [pts for pts, _, hidden in packets if not hidden]  # by an edit list
+        times = {pts for pts in shown if pts is not None}
         self._length = len(shown)
         if len(times) == len(shown):
             self._times = sorted(times)
-        self._keys = sorted(p.pts for p in packets if p.is_keyframe and p.pts is not None)
+        self._keys = sorted(pts for pts, key, _ in packets if key and pts is not None)
 
     def _open(self) -> None:
         """Opens the file, or opens it again, at its first frame."""

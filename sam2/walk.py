@@ -178,7 +178,8 @@ class Walk:
         """An object was followed to this frame; its memory is (M, h, w)."""
         own = memory.clone()  # a view would keep the memories of the whole batch
         remembered = FrameMemory(self.frame, own, found.pointer)
-        self.states[key] = self.states[key].remembering(remembered, self.pointer_span)
+        reach = max(self.pointer_span - 1, self.memory_span)
+        self.states[key] = self.states[key].remembering(remembered, reach)
         self._found[key] = found
         del self.recalled[key]
 

@@ -28,7 +28,7 @@ from sam2.prompts import MaskPrompt, PointPrompt
 from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.sam2_video_predictor import SAM2VideoPredictor
 from sam2.session import Session, Track, upscale
-from sam2.stills import segment_still, stack_prompts
+from tests.sam2.stills import segment_still, stack_prompts
 
 # Largest difference allowed, beyond the rounding of the arrays that are kept as float16.
 TOLERANCES = {"low": 1e-3, "full": 1e-3, "low4": 1e-3, "score": 3e-4, "ptr": 3e-4, "iou": 5e-5}

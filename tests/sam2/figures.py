@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from sam2.config import ModelConfig
 from sam2.prompts import MaskPrompt, PointPrompt, Prompt
 from sam2.session import Session, upscale
-from sam2.stills import segment_still, stack_prompts
 from sam2.tracking import FrameMask
+from tests.sam2.stills import segment_still, stack_prompts
 from tests.sam2.tiny import TINY, TINY_2_0, features_of, pictures, ready, tiny_model
 
 FILE = Path(__file__).resolve().parents[1] / "golden" / "figures.npz"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,8 +15,10 @@ from sam2.engine import Engine
 from sam2.memory_attention import MemoryAttentionLayer
 from sam2.model import Sam2
 from sam2.prompts import PointPrompt, Prompt
+from sam2.sam2_image_predictor import SAM2ImagePredictor
 from sam2.task import Direction, TrackTask, VideoTask
 from sam2.walk import FrameResult
+from tests.sam2.published import published_tiny
 from tests.sam2.tiny import TINY, FakeClip, pictures, tiny_model
 
 SIZE = (48, 80)
@@ -116,3 +119,18 @@ def test_a_new_size_of_batch_is_compiled() -> None:
         pytest.raises(RuntimeError, match="recompile"),
     ):
         found(model, [video(3, {0: CLICK}, {0: BOX})])
+
+
+def test_published_callers_name_their_arguments() -> None:
+    model = deepcopy(published_tiny())
+    compile_parts(model, backend="eager")
+    box = np.array([5, 5, 20, 20])
+    answers = []
+
+    for one in (model, published_tiny()):
+        predictor = SAM2ImagePredictor(one)
+        predictor.set_image(np.zeros((40, 40, 3), np.uint8))
+        answers.append(predictor.predict(box=box))
+
+    for compiled, plain in zip(*answers, strict=True):
+        np.testing.assert_allclose(compiled, plain, atol=1e-4)

@@ -249,7 +249,7 @@ def test_no_task_comes_to_hold_more_bytes_than_the_scheduler_was_told(
     for result in Engine(model()).run(FakeClip(pictures(16)), SIZE, jobs, (0, 16)):
         for key, state in result.states.items():
             banks = filter(None, (state.bank, state.turn))
-            memories = {id(m): m for bank in banks for m in bank.memories}
+            memories = {id(m): m for bank in banks for m in (*bank.prompted, *bank.tracked)}
             held = [m.features for m in memories.values()] + [
                 a.mask for a in state.answers.values()
             ]
@@ -529,6 +529,18 @@ def test_a_batch_too_large_for_the_device_is_halved_until_it_fits_and_stays_so()
     assert ends == dict.fromkeys(range(7))
     assert_same(found[3], engine_finds([task_at(0, key=3)], 4)[3])
     assert small.tries == [7, 3, 1, 2, 4, 2, 2] + 2 * [2, 2, 2, 1]
+
+
+def test_an_engine_that_was_idle_tries_large_batches_again() -> None:
+    jobs = [task_at(0, key=key) for key in range(4)]
+    small = SmallEngine(objects=2)
+    all_found(small, [video_of(jobs, 3)])
+    assert small.scheduler.max_batch == 2
+    small.objects, small.tries = 4, []
+
+    all_found(small, [video_of(jobs, 3)])
+
+    assert small.tries == [4, 4]
 
 
 def test_frames_too_many_for_the_device_are_encoded_in_smaller_batches() -> None:

@@ -10,8 +10,8 @@ from sam2.build_sam import build_sam2
 from sam2.components import get_connected_components
 from sam2.prompts import PointPrompt
 from sam2.sam2_image_predictor import SAM2ImagePredictor
-from sam2.stills import segment_still, stack_prompts
 from tests.sam2.published import HEIGHT, WIDTH, picture, published_tiny
+from tests.sam2.stills import segment_still, stack_prompts
 from tests.sam2.tiny import SIZE
 
 LOW = SIZE // 4

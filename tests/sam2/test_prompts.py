@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sam2.prompt_encoder import BOTTOM_RIGHT, NOT_A_POINT, TOP_LEFT, FourierCode
 from sam2.prompts import MaskPrompt, PointPrompt
-from sam2.stills import stack_prompts
+from tests.sam2.stills import stack_prompts
 from tests.sam2.tiny import TINY, tiny_model
 
 CPU = torch.device("cpu")

@@ -30,6 +30,8 @@ class World:
     batches: list[list[ObjectFrame]] = field(default_factory=list)
     ready: dict[ObjectFrame, tuple[int, int]] = field(default_factory=dict)  # others, batches then
     waited: list[tuple[int, int]] = field(default_factory=list)  # others before it, batches waited
+    encodings: int = 0  # since the last batch, while somebody was ready
+    most_encodings: int = 0
     most_alive: int = 0
     most_encoded: int = 0
 
@@ -66,6 +68,8 @@ class World:
     def work(self) -> bool:
         work = self.scheduler.next()
         if isinstance(work, Encode):
+            self.encodings += bool(self.ready)
+            self.most_encodings = max(self.most_encodings, self.encodings)
             assert 1 <= len(work.walks) <= self.scheduler.encode_batch
             for walk in work.walks:
                 self.encoded[walk] += 1
@@ -80,6 +84,7 @@ class World:
     def follow(self, batch: list[ObjectFrame]) -> None:
         assert 1 <= len(batch) <= self.scheduler.max_batch
         assert len({one.kind for one in batch}) == 1
+        self.encodings = 0
         self.batches.append(batch)
         for one in batch:
             others, then = self.ready.pop(one)
@@ -151,6 +156,11 @@ def test_a_ready_track_waits_for_no_more_batches_than_there_were_ready_before_it
 
 
 @given(worlds())
+def test_a_batch_waits_for_no_more_encodings_than_there_are_walks(world: World) -> None:
+    assert world.most_encodings <= len(world.walks)
+
+
+@given(worlds())
 def test_nothing_is_left_in_a_scheduler_whose_walks_have_ended(world: World) -> None:
     assert not world.alive
     assert world.scheduler.next() is None
@@ -188,6 +198,19 @@ def test_videos_that_have_nothing_to_do_are_encoded_before_a_batch_that_is_not_f
 
     both = Follow((ObjectFrame(0, 0, 0), ObjectFrame(1, 0, 0)))
     assert works == [Encode((0,)), Encode((1,)), both]
+
+
+def test_a_walk_that_follows_nobody_does_not_keep_others_waiting() -> None:
+    scheduler = with_walks(Scheduler(max_batch=3), 1, 300)
+    works = [scheduler.next()]
+    one = reach(scheduler, 0)
+
+    while not isinstance(works[-1], Follow):
+        works.append(scheduler.next())
+        if works[-1] == Encode((1,)):
+            scheduler.reached(1, [])  # every frame of it is prompted
+
+    assert works == [Encode((0,)), Encode((1,)), Encode((1,)), Follow((one,))]
 
 
 def test_a_full_batch_does_not_wait_for_others() -> None:

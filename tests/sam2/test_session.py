@@ -1,7 +1,9 @@
 """What a session does with prompts, corrections and walks; as the published predictor does it."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from sam2.memory import Recollection
 from sam2.model import FrameFeatures, Sam2
 from sam2.prompts import MaskPrompt, PointPrompt
 from sam2.session import Session, SessionError
+from sam2.session_file import save_session
 from sam2.tracking import ABSENT, FrameMask, Step, answer_points
 from tests.sam2.tiny import features_of, pictures, ready, same, tiny_model
 
@@ -30,6 +33,20 @@ def model() -> Sam2:
 @pytest.fixture
 def session() -> Session:
     return Session(model(), ready(pictures(FRAMES)), SIZE)
+
+
+class Stream:
+    """Frames that come once, one after another: only the newest is held."""
+
+    def __init__(self) -> None:
+        self.pictures = ready(pictures(FRAMES))
+        self.newest = 0
+
+    def __getitem__(self, index: int, /) -> Tensor:
+        if index < self.newest:
+            raise RuntimeError(f"frame {index} is gone")
+        self.newest = index
+        return self.pictures[index]
 
 
 @pytest.fixture
@@ -179,6 +196,28 @@ def test_a_walk_that_goes_on_where_it_stopped_is_one_walk(session: Session) -> N
     walk(session)
 
     assert differing(parts, found(session)) == []
+
+
+def test_prompts_on_a_stream_are_remembered_before_it_goes_on(session: Session) -> None:
+    stream = Session(model(), Stream(), SIZE)  # type: ignore[arg-type]
+    for one in (session, stream):
+        one.prompt(1, 0, CLICK)
+        one.prompt(2, 5, BOX)
+
+    streamed = dict(zip(range(5, FRAMES), stream.propagate(5), strict=False))
+
+    assert [frame for frame, _ in streamed.values()] == [*range(5, FRAMES)]
+    for frame, logits in session.propagate(5):
+        assert torch.equal(logits, streamed[frame][1])
+
+
+def test_numbers_of_frames_may_be_numpys(session: Session, tmp_path: Path) -> None:
+    session.prompt(1, np.int64(2), CLICK)  # type: ignore[arg-type]
+    session.prompt(1, 4, CLICK)
+    walk(session, np.int64(2), max_frames=np.int64(3))  # type: ignore[arg-type]
+    session.clear_prompt(1, np.int64(4))  # type: ignore[arg-type]
+
+    save_session(session, tmp_path / "session")
 
 
 def test_objects_do_not_know_of_each_other(session: Session) -> None:

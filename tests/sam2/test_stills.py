@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sam2.prompts import PointPrompt
-from sam2.stills import segment_still, stack_prompts
+from tests.sam2.stills import segment_still, stack_prompts
 from tests.sam2.tiny import TINY, features_of, pictures, tiny_model
 
 SIZE = (48, 80)

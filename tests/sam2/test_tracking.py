@@ -14,7 +14,6 @@ from sam2.mask_decoder import Decoded
 from sam2.memory import Recollection
 from sam2.model import FrameFeatures, Sam2
 from sam2.prompts import MaskPrompt, PointPrompt
-from sam2.stills import segment_still, stack_prompts
 from sam2.tracking import (
     ABSENT,
     FrameMask,
@@ -26,6 +25,7 @@ from sam2.tracking import (
     stability,
     track,
 )
+from tests.sam2.stills import segment_still, stack_prompts
 from tests.sam2.tiny import TINY, TINY_2_0, features_of, pictures, same, tiny_model
 
 SIZE = (48, 64)  # of the video, height and width

@@ -438,6 +438,7 @@ def test_a_dict_made_by_hand_works_like_a_state(predictor: SAM2VideoPredictor) -
         "video_width": WIDTH,
         "cached_features": {},
         "obj_ids": [],
+        "storage_device": "cpu:0",
     }
     image, _, maps, _, sizes = predictor._get_image_feature(state, 0, batch_size=2)
     predictor.add_new_points_or_box(state, 0, 1, **CLICK)
@@ -448,6 +449,7 @@ def test_a_dict_made_by_hand_works_like_a_state(predictor: SAM2VideoPredictor) -
     assert len(walk(predictor, state)) == FRAMES
     predictor.propagate_in_video_preflight(state)
     assert state["obj_ids"] == [1]
+    assert state["storage_device"] == "cpu:0"  # the program's choice, and not the model's device
     assert [*tracked(state)] == [*range(1, FRAMES)]  # type: ignore[arg-type]
 
 
