@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pipeline.manifest import VideoEntry
+from pipeline.masklets import Masklet
 from pipeline.run import run
 from tests.chaos.gateway import free_port
 from tests.chaos.job import config, job, rows
@@ -80,21 +81,29 @@ def entries(tmp_path_factory: pytest.TempPathFactory) -> list[VideoEntry]:
     return job(tmp_path_factory.mktemp("videos"), objects=2)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(
+    entries: Sequence[VideoEntry], tmp_path_factory: pytest.TempPathFactory
+) -> list[Masklet]:
+    out = tmp_path_factory.mktemp("undisturbed")
+    run(entries, str(out), config())
+    return rows(out)
+
+
 @pytest.mark.parametrize("trouble", TROUBLE)
 def test_trouble_with_storage_changes_no_row_and_a_finished_run_writes_nothing(
     trouble: str,
     entries: Sequence[VideoEntry],
+    undisturbed: Sequence[Masklet],
     proxy: Proxy,
     s3_bucket: str,
-    tmp_path: Path,
 ) -> None:
-    run(entries, str(tmp_path / "undisturbed"), config())
     proxy.ask("faults", TROUBLE[trouble])
 
     run(entries, f"{s3_bucket}/out", config())
 
     assert all(rule.get("fired") for rule in proxy.ask("faults"))
-    assert rows(f"{s3_bucket}/out") == rows(tmp_path / "undisturbed")
+    assert rows(f"{s3_bucket}/out") == undisturbed
     proxy.ask("clear")
     run(entries, f"{s3_bucket}/out", config())
     assert proxy.puts() == 0

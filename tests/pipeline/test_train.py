@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 from pipeline.config import ConfigError
 from pipeline.train import train_model
 from pipeline.training.config import Source, Stage, TrainConfig
-from pipeline.training.fit import Note
+from pipeline.training.fit import Curriculum, Fit, Note
+from pipeline.training.record import begin, publish
 from sam2.checkpoint import SHIPPED, load_model
-from sam2.training.trainer import TrainingError
+from sam2.training.trainer import Trainer, TrainingError
 
 CONFIG = TrainConfig(
     stages=(
@@ -58,10 +59,25 @@ def _read(pid: int, name: str) -> bytes:
         return b") x 0"
 
 
+def train_here(config: TrainConfig, out: Path) -> None:
+    """The same training in this process, without Ray."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(config.workers.threads)
+    try:
+        model = begin(config)
+        curriculum = Curriculum(config, model.config.image_size)
+        fit = Fit(config, Trainer(model, config.recipe), curriculum)
+        fit.run(lambda fit: publish(fit, str(out)), nothing)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_killed_worker_resumes_and_ends_with_the_same_weights(tmp_path: Path) -> None:
+def test_a_killed_worker_resumes_and_ends_with_the_weights_of_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     killed: list[int] = []
 
     def kill_once(note: Note) -> None:
@@ -69,27 +85,28 @@ def test_a_killed_worker_resumes_and_ends_with_the_same_weights(tmp_path: Path) 
             killed.append(note["step"])
             kill_worker()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.training.fit.NOTE_EVERY", 2)
-        train_model(CONFIG, str(tmp_path / "quiet"), nothing)
-        train_model(CONFIG, str(tmp_path / "killed"), kill_once)
+    shutil.copy(SHIPPED["nano"], tmp_path / "start.safetensors")
+    monkeypatch.chdir(tmp_path)  # the worker has to find the weights from here
+    monkeypatch.setattr("pipeline.training.fit.NOTE_EVERY", 2)
+    config = CONFIG.model_copy(update={"checkpoint": "start.safetensors"})
 
-    quiet, disturbed = (
-        load_file(tmp_path / name / "nano.safetensors") for name in ("quiet", "killed")
-    )
+    train_model(config, "killed", kill_once)
+    train_here(config, tmp_path / "quiet")
+
+    quiet, disturbed = (load_file(f"{name}/nano.safetensors") for name in ("quiet", "killed"))
     assert killed
     assert all(torch.equal(value, disturbed[key]) for key, value in quiet.items())
-    lines = (tmp_path / "killed" / "curves.jsonl").read_text().splitlines()
+    lines = Path("killed/curves.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines][-1] == CONFIG.steps
-    assert json.loads((tmp_path / "killed" / "train.json").read_text())["finished"]
-    assert (tmp_path / "killed" / "curves.png").stat().st_size > 1000
-    assert load_model("nano", tmp_path / "killed" / "nano.safetensors").config.name == "nano"
+    assert json.loads(Path("killed/train.json").read_text())["finished"]
+    assert Path("killed/curves.png").stat().st_size > 1000
+    assert load_model("nano", Path("killed/nano.safetensors")).config.name == "nano"
 
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
-    train_model(CONFIG, str(tmp_path / "quiet"), nothing)  # finished: nothing is touched
+    train_model(config, "killed", nothing)  # finished: nothing is touched
     assert before == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
     with pytest.raises(ConfigError, match=r"other settings.*seed"):
-        train_model(CONFIG.model_copy(update={"seed": 9}), str(tmp_path / "quiet"), nothing)
+        train_model(config.model_copy(update={"seed": 9}), "killed", nothing)
 
 
 @pytest.mark.ray
@@ -102,19 +119,3 @@ def test_a_loss_that_is_no_number_ends_the_training(tmp_path: Path) -> None:
         train_model(wild, str(tmp_path), nothing)
 
     assert not json.loads((tmp_path / "train.json").read_text())["finished"]
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-@pytest.mark.usefixtures("ray_cluster")
-def test_a_training_starts_from_weights_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copy(SHIPPED["nano"], tmp_path / "start.safetensors")
-    monkeypatch.chdir(tmp_path)
-    stage = Stage(steps=1, frames=1, clips=1, prompts={"click": 1.0})
-    tuned = CONFIG.model_copy(update={"checkpoint": "start.safetensors", "stages": (stage,)})
-
-    train_model(tuned, "out", nothing)
-
-    assert (tmp_path / "out" / "nano.safetensors").is_file()
