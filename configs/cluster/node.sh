@@ -35,7 +35,9 @@ if [[ $rank != 0 ]]; then
   exit 0
 fi
 
-ray start --head --node-ip-address="$first" --port="$port" --dashboard-host=127.0.0.1 \
+# When the command is over nothing is left to be drained, for which Ray would wait half a minute.
+RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 \
+  ray start --head --node-ip-address="$first" --port="$port" --dashboard-host=127.0.0.1 \
   --dashboard-port="${RAY_DASHBOARD_PORT:-8265}" "${shared[@]}" --block &
 ray=$!
 trap 'kill "$ray" 2>/dev/null && wait "$ray" || true' EXIT

@@ -92,20 +92,19 @@ def test_compiled_parts_find_what_plain_ones_find(
 @pytest.mark.parametrize("precision", ["exact", "bfloat16"])
 def test_once_warm_nothing_is_compiled_whatever_comes(precision: Precision) -> None:
     model = compiled_model(precision)
-    for count in (1, 2, 4):
+    for frames in (1, 2, 4):
         with torch.inference_mode():
-            model.look(model.encode(torch.zeros(count, 3, TINY.image_size, TINY.image_size)))
-        found(model, [video(3, *[{0: CLICK}] * count)])
+            model.look(model.encode(torch.zeros(frames, 3, TINY.image_size, TINY.image_size)))
+    for objects in (1, 2):
+        found(model, [video(3, *[{0: CLICK}] * objects)])
 
+    videos = [
+        video(20, {0: CLICK}, {3: BOX, 9: CLICKS}, {19: CLICK}, direction="both"),
+        video(12, {11: CLICKS}, direction="reverse", seed=1),
+        video(9, {0: CLICK, 2: BOX, 4: CLICK, 6: CLICKS, 8: BOX}, seed=2),
+    ]
     with torch.compiler.set_stance("fail_on_recompile"):
-        masks = found(
-            model,
-            [
-                video(20, {0: CLICK}, {3: BOX, 9: CLICKS}, {19: CLICK}, direction="both"),
-                video(12, {11: CLICKS}, direction="reverse", seed=1),
-                video(9, {0: CLICK, 2: BOX, 4: CLICK, 6: CLICKS, 8: BOX}, seed=2),
-            ],
-        )
+        masks = found(model, videos, max_batch=2)
 
     assert len(masks) == 3 * 20 + 12 + 9
 
