@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import rich
-import torch
 import typer
 from rich.table import Table
 
@@ -17,6 +16,7 @@ from jobs import options
 from pipeline.config import ConfigError
 from sam2.checkpoint import load_model
 from sam2.config import Precision
+from sam2.devices import chosen
 from sam2.speed import Speed, device_rates, measure
 
 _STAGES = ("encode", "look", "recall", "decode", "memorize")
@@ -37,8 +37,7 @@ def bench(
         if precision not in get_args(Precision):
             known = ", ".join(get_args(Precision))
             raise ConfigError(f"--precision is one of {known}, not '{precision}'")
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = chosen(device)
         sam2 = load_model(model, device=device, precision=cast(Precision, precision))
     rates = device_rates(sam2, rounds)
     table = Table("videos x objects", "object-frames/s", *(f"{s}, ms" for s in _STAGES))

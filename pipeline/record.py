@@ -84,11 +84,8 @@ class RunRecord:
 
     def _identity(self) -> dict[str, Any]:
         """What decides the results."""
-        elsewhere = (
-            "cluster",
-            "storage",
-            "checkpoint",
-        )  # the digest of the weights stands for their place
+        # The digest of the weights stands for their place.
+        elsewhere = ("cluster", "storage", "checkpoint")
         settings = {k: v for k, v in self.config.items() if k not in elsewhere}
         sources = {"manifest": self.manifest_sha256, "weights": self.checkpoint_sha256}
         return settings | sources

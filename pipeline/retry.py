@@ -6,21 +6,18 @@ the time, the old one or the new one.
 """
 
 import json
-from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem, FileType
 
 from pipeline import storage
-from pipeline.commits import MASKLETS, commit, read_commits, reconcile
+from pipeline.commits import MASKLETS, commit, read_commits
 from pipeline.config import RunConfig
 from pipeline.lease import Keeper, Lease, kept
 from pipeline.plan import Task, read_plan, write_plan
 from pipeline.record import RecordError, RunRecord
 from pipeline.run import Summary, finish, summarise
-from pipeline.sink import Output
-from pipeline.spine import carry_out
 from pipeline.weights import open_model
 
 _FAILED = ("failed", "crashed")
@@ -37,8 +34,12 @@ def retry(out: str, config: RunConfig) -> Summary:
     storage.preflight(out)
     with kept(Lease.take(fs, folder), fs, folder) as keeper:
         finish(record, keeper, fs, folder, config)
-        if again := _plan(fs, folder):
-            _carry_out(again, record, keeper, fs, folder, config)
+        if _plan(fs, folder):
+            finish(record, keeper, fs, storage.join(folder, AGAIN), config)
+            # Cut off from here on, a file may not fit its record.
+            record.reopened().write(fs, folder)
+            _take_over(keeper, fs, folder)
+            _forget(fs, folder)
         summary = summarise(record, fs, folder)
         record.end(summary.counts, keeper.read().tracked).write(fs, folder)
     return summary
@@ -79,25 +80,6 @@ def _plan(fs: FileSystem, folder: str) -> list[Task]:
     chosen = [task for task in tasks if task.task_id in failed]
     write_plan(chosen, fs, storage.join(folder, AGAIN, "tasks"))
     return chosen
-
-
-def _carry_out(
-    tasks: list[Task],
-    record: RunRecord,
-    keeper: Keeper,
-    fs: FileSystem,
-    folder: str,
-    config: RunConfig,
-) -> None:
-    again = storage.join(folder, AGAIN)
-    reconcile(fs, again, config.cluster.verify)
-    done = summarise(record, fs, again)
-    if done.rows < len(tasks):
-        tally = replace(done.tally, tracked=keeper.lease.tracked)
-        carry_out(tasks, tally, keeper, Output(fs, again, record.run_id), config)
-    record.reopened().write(fs, folder)  # cut off from here on, a file may not fit its record
-    _take_over(keeper, fs, folder)
-    _forget(fs, folder)
 
 
 def _take_over(keeper: Keeper, fs: FileSystem, folder: str) -> None:

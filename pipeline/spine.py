@@ -31,6 +31,7 @@ from pipeline.segmenter import Segmenter
 from pipeline.sink import MaskletSink, Output
 from pipeline.video import VideoInfo
 from pipeline.weights import open_model
+from sam2.devices import chosen
 from sam2.model import Sam2
 from sam2.session_file import model_sha256
 
@@ -48,8 +49,9 @@ def carry_out(
             storage.join(output.folder, "tasks"), filesystem=output.fs, override_num_blocks=shards
         )
         masklets = segment(plan, config, output, ledger, shards)
+        sink = MaskletSink(output, keeper.lease, keeper.folder, config.storage)
         with shown(lambda: tally(ledger), total), keeper.telling(lambda: tally(ledger)):
-            masklets.write_datasink(MaskletSink(output, keeper.lease, config.storage))
+            masklets.write_datasink(sink)
 
 
 def probe_on_cluster(uris: Sequence[str], settings: StorageConfig) -> list[VideoInfo | None]:
@@ -99,13 +101,10 @@ class SegmentShard:
     def __init__(self, config: RunConfig, output: Output | None, ledger: Any) -> None:
         storage.use(config.storage)
         torch.set_num_threads(config.threads)
-        device = config.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         self.metrics = Metrics(config.model)
         model, checkpoint_sha256 = open_model(
-            config.model, config.checkpoint, device, config.precision
+            config.model, config.checkpoint, chosen(config.device), config.precision
         )
         self.book = RemoteBook(ledger, self.metrics)
         self.segmenter = Segmenter(
@@ -154,8 +153,6 @@ def _context(output: Output) -> DataContext:
     )
     context.use_datasource_v2 = False  # the new reader packs small files, so shards, into one task
     context.target_max_block_size = None  # one block per shard: written and committed as a whole
-    context.execution_no_progress_timeout_s = (
-        -1
-    )  # a long video is silent for longer than half an hour
+    context.execution_no_progress_timeout_s = -1  # a long video may be silent for an hour
     context.enable_progress_bars = False  # ours counts what users count
     return context

@@ -16,6 +16,13 @@ _Member = TypeVar("_Member")
 AVX512 = "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
+def chosen(device: str) -> str:
+    """The device that a setting means: `auto` is a GPU where there is one."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def batches_pay(device: torch.device) -> bool:
     """Whether a device gains by batches. A CPU does not, and it rounds by their size."""
     return device.type != "cpu"

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 def fitted(x: Tensor, weight: Tensor) -> Tensor:
     """`x` in the precision of the weights that it meets, unless autocast sees to both."""
-    return x if torch.is_autocast_enabled(x.device.type) else x.to(weight.dtype)
+    if not x.is_meta and torch.is_autocast_enabled(x.device.type):
+        return x
+    return x.to(weight.dtype)
 
 
 class Linear(nn.Linear):
