@@ -210,8 +210,8 @@ def test_a_video_that_is_gone_is_told(run: str, tmp_path: Path) -> None:
 
 def test_an_unreadable_picture_of_a_folder_is_told(davis: Path) -> None:
     _, *others = sorted((davis / "JPEGImages" / "bear").iterdir())
-    for path in others:
-        path.write_bytes(path.read_bytes()[:40])
+    for path in others:  # their heads stay whole
+        path.write_bytes(path.read_bytes()[:-100])
 
     source = open_source(Source(davis=str(davis)), 2)
 
