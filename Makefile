@@ -20,7 +20,7 @@ check: $(INSTALLED)  ## Everything a change must pass.
 	$(PY) -m mypy
 	$(PY) -m pytest -q
 
-chaos: $(INSTALLED)  ## Kill actors, drivers and nodes, and see that nothing is lost: some minutes.
+chaos: $(INSTALLED)  ## Kill actors, drivers and nodes, and see that nothing is lost: half an hour.
 	$(PY) -m pytest -q -s tests/chaos -m "not ceph"
 
 integration: $(INSTALLED)  ## All that speaks to S3, against Ceph's gateway and its troubles (Debian packages).

@@ -254,7 +254,10 @@ class SAM2AutomaticMaskGenerator:
         )
 
     def _records(self, found: Candidates) -> list[FoundMask]:
-        rows = zip(*(getattr(found, f.name) for f in fields(found)), strict=True)
+        columns = (getattr(found, field.name) for field in fields(found))
+        # To the host at once: a GPU would be waited for at every number.
+        on_host = (c.cpu() if isinstance(c, Tensor) else c for c in columns)
+        rows = zip(*on_host, strict=True)
         return [
             {
                 "segmentation": self._encoded(mask),
