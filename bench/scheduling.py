@@ -70,7 +70,7 @@ def stand_in() -> None:
     spine.Segmenter = Sleeper  # type: ignore[assignment,misc]
 
 
-def short_videos(uris: Sequence[str]) -> list[VideoInfo]:
+def short_videos(uris: Sequence[str], settings: object = None) -> list[VideoInfo]:
     """Stands for the probe: videos that cost about a nap, so that shards are as in real runs."""
     info = VideoInfo(width=320, height=240, fps=25.0, n_frames=5, duration_s=0.2)
     return [info] * len(uris)

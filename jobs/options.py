@@ -23,7 +23,9 @@ from sam2.config import UnknownModelError
 DONE, SOME_FAILED, WRONG_INPUT = 0, 1, 2
 
 Out = Annotated[str, typer.Argument(metavar="OUT", help="The folder or URI of a run's results.")]
-Manifest = Annotated[str, typer.Option(help="A .jsonl or .parquet file of videos.")]
+_MANIFEST = typer.Option("--manifest", help="A .jsonl or .parquet file of videos.")
+Manifest = Annotated[str, _MANIFEST]
+OptionalManifest = Annotated[str | None, _MANIFEST]
 Clip = Annotated[str | None, typer.Option("--video", help="One video, instead of a manifest.")]
 Boxes = Annotated[
     list[str] | None, typer.Option("--box", help="FRAME:X1,Y1,X2,Y2 of a new object.")

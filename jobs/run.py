@@ -16,7 +16,7 @@ _SHOWN = 10
 
 def run(
     out: Annotated[str, typer.Option(help="A folder or URI for the results.")],
-    manifest: options.Manifest | None = None,
+    manifest: options.OptionalManifest = None,
     video: options.Clip = None,
     box: options.Boxes = None,
     point: options.Points = None,

@@ -127,27 +127,31 @@ def _read(path: Path) -> dict[str, Any]:
 def _value(setting: str, text: str) -> object:
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter of a day that no month has
         raise ConfigError(f"--set {setting}: the value is no YAML: {error}") from error
 
 
 def _put(values: dict[str, Any], path: list[str], value: object) -> None:
     """Sets one value among nested ones."""
     *parents, last = path
+    name = ".".join(path)
     part: Any = values
     for parent in parents:
-        part = part.setdefault(parent, {}) if isinstance(part, dict) else part[_place(part, parent)]
+        if isinstance(part, dict):
+            part = part.setdefault(parent, {})
+        else:
+            part = part[_place(name, part, parent)]
         if not isinstance(part, dict | list):
-            raise ConfigError(
-                f"--set {'.'.join(path)}: {parent} is a setting, not a part of several."
-            )
-    part[last if isinstance(part, dict) else _place(part, last)] = value
+            raise ConfigError(f"--set {name}: {parent} is a setting, not a part of several.")
+    part[last if isinstance(part, dict) else _place(name, part, last)] = value
 
 
-def _place(entries: list[Any], key: str) -> int:
+def _place(name: str, entries: list[Any], key: str) -> int:
     if key.isdecimal() and int(key) < len(entries):
         return int(key)
-    raise ConfigError(f"--set: {key} is no place in a list of {len(entries)}; the first is 0")
+    raise ConfigError(
+        f"--set {name}: {key} is no place in a list of {len(entries)}; 0 is the first"
+    )
 
 
 def _names(kind: type[BaseModel]) -> Iterable[str]:

@@ -123,6 +123,7 @@ class Keeper:
         self.lease, self.fs, self.folder = lease, fs, folder
         # Where the newest figures come from.
         self.read: Callable[[], Tally] = lambda: Tally(tracked=lease.tracked)
+        self._told = self.read()
         self.ended = threading.Event()
         self.lost: LeaseError | None = None  # why we no longer hold it
         self.interrupts = threading.current_thread() is threading.main_thread()
@@ -131,14 +132,20 @@ class Keeper:
         """Interrupts the main thread, if it keeps the lease and another driver has taken it."""
         while not self.ended.wait(RENEW_S):
             try:
-                self.lease.renew(self.fs, self.folder, self.read())
+                self.lease.renew(self.fs, self.folder, self._newest())
             except LeaseError as error:
                 self.lost = error
                 if self.interrupts and not self.ended.is_set():
                     signal.pthread_kill(threading.main_thread().ident or 0, _LOST)
                 return
-            except Exception:  # stores and Ray have kinds of their own
-                continue  # storage is away; should the lease be lost meanwhile, we see it later
+            except Exception:  # each store has its own kinds
+                continue  # it is away; should the lease be lost meanwhile, we see it later
+
+    def _newest(self) -> Tally:
+        """The newest figures, or those before them: whoever has none to tell may well be alive."""
+        with suppress(Exception):  # Ray has many
+            self._told = self.read()
+        return self._told
 
     @contextmanager
     def telling(self, read: Callable[[], Tally]) -> Iterator[None]:

@@ -203,3 +203,7 @@ class Shift:
         opened = [f.result() for f in self._opening if not f.cancelled() and not f.exception()]
         for footage in (*self._tracking.values(), *opened):
             footage.held.close()
+        # Errors hold on to masks, and we to errors: only so is the memory of both let go at once.
+        self._failure = None
+        self._coding.clear()
+        self._finishing.clear()

@@ -113,10 +113,13 @@ def filesystem(uri: str, attempts: int = 6) -> tuple[FileSystem, str]:
 
 
 def reach(uri: str) -> tuple[FileSystem, str]:
-    """The same of a run's output; raises StorageError at once where its store does not answer."""
+    """Like `filesystem`, for a run's output; raises StorageError where its store does not answer.
+
+    At once, unless the store is only busy.
+    """
     fs, folder = filesystem(uri, attempts=2)
     with _explained("read", uri, right="s3:ListBucket"):
-        fs.get_file_info(folder)
+        patiently(lambda: fs.get_file_info(folder), _BUSY)
     return filesystem(uri)
 
 
@@ -124,7 +127,10 @@ def _remote(uri: str, attempts: int) -> tuple[FileSystem, str]:
     refuse_credentials(uri)
     scheme, _, rest = uri.partition("://")
     if scheme == "file":
-        return LocalFileSystem(), unquote(rest)
+        path = unquote(rest.removeprefix("localhost"))
+        if not path.startswith("/"):
+            raise StorageError(f"{uri}: a file's URI begins with file:///")
+        return LocalFileSystem(), path
     if scheme == "s3":
         endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         return _s3(rest.partition("/")[0], endpoint, attempts), rest.rstrip("/")

@@ -60,7 +60,8 @@ def train_model(config: TrainConfig, out: str, tell: Callable[[Note], None]) -> 
             try:
                 trainer.fit()
             except train.TrainingFailedError as error:
-                raise TrainingError(f"{out}: {_reason(error)}") from error
+                broken = ray.get(board.broken.remote())
+                raise TrainingError(f"{out}: {broken or _reason(error)}") from error
         if broken := ray.get(board.broken.remote()):
             raise TrainingError(f"{out}: {broken}")
     record.end(out)
@@ -90,9 +91,10 @@ def _work(settings: Mapping[str, Any]) -> None:
             fit.run(partial(_save, out=settings["out"]), board.write.remote)
         else:
             fit.run(lambda fit: train.report({}), lambda note: None)
-    except (TrainingError, SourceError) as error:
-        # Every worker meets it, for they share their gradients; to try again would not help.
+    except (TrainingError, SourceError) as error:  # to try again would not help
         ray.get(board.breaks.remote(str(error)))
+        if isinstance(error, SourceError) and config.workers.count > 1:
+            raise  # or the others, who have no such clip, would wait for this worker's gradients
 
 
 def _save(fit: Fit, out: str) -> None:

@@ -55,20 +55,28 @@ def local_copy(uri: str) -> Iterator[Path]:
     """The video as a local file or folder: itself if it is one, else a copy for the time being."""
     scheme, is_uri, rest = uri.partition("://")
     with ExitStack() as held:
-        try:
-            if is_uri and scheme != "file":
+        if is_uri and scheme != "file":
+            try:
                 copy = held.enter_context(tempfile.NamedTemporaryFile(prefix="masklet-"))
-                _download(uri, copy)
-                path = Path(copy.name)
-            else:
-                path = Path(unquote(rest) if is_uri else uri)
-                if stat.S_IFMT(path.stat().st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
-                    raise VideoError(f"{uri}: is neither a file nor a folder")
-        except FileNotFoundError as error:
-            raise VideoError(f"{uri}: there is no such file") from error
-        except OSError as error:  # not ours to read, a disk that fails, no room for a copy
-            raise VideoError(f"{uri}: cannot be reached: {error.strerror}") from error
+            except OSError as error:
+                raise VideoError(f"{uri}: there is no place for a copy of it: {error}") from error
+            _download(uri, copy)
+            path = Path(copy.name)
+        else:
+            path = Path(unquote(rest) if is_uri else uri)
+            _check_kind(uri, path)
         yield path
+
+
+def _check_kind(uri: str, path: Path) -> None:
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except FileNotFoundError as error:
+        raise VideoError(f"{uri}: there is no such file") from error
+    except (OSError, ValueError) as error:  # not ours to read, a failing disk, a name that is none
+        raise VideoError(f"{uri}: cannot be reached: {error}") from error
+    if kind not in (stat.S_IFREG, stat.S_IFDIR):
+        raise VideoError(f"{uri}: is neither a file nor a folder")
 
 
 def _download(uri: str, copy: IO[bytes]) -> None:

@@ -51,6 +51,7 @@ def test_an_option_that_is_not_given_changes_nothing() -> None:
         ("model.x=1", "model"),
         ("device=gpu", "device.*not 'gpu'"),
         ("checkpoint=[", "checkpoint.*no YAML"),
+        ("checkpoint=2026-13-45", "checkpoint.*no YAML"),
         ("checkpoint=@x", "checkpoint.*no YAML"),
     ],
 )
@@ -73,7 +74,7 @@ def test_a_place_in_a_list_can_be_set_by_its_number() -> None:
     assert [source.masklets for source in config.sources] == ["elsewhere", None]
     assert config.sources[1].share == 1
     for wrong in ("sources.2.share=1", "sources.first.share=1"):
-        with pytest.raises(ConfigError, match=r"place in a list of 2"):
+        with pytest.raises(ConfigError, match=r"sources\..*place in a list of 2"):
             load_settings(TrainConfig, tuned, [wrong])
 
 

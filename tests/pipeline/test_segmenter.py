@@ -1,9 +1,12 @@
 """The segmenter: tasks in, masklets out, and every trouble in its own row."""
 
+import gc
 import os
 import re
 import threading
 import time
+import weakref
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from itertools import count, groupby
@@ -297,6 +300,28 @@ def test_a_mask_that_cannot_be_coded_ends_in_an_error_and_in_no_row_that_lacks_i
     assert [saved.found.frame_index for _, saved in shelf.saved] == [
         [*range(frame + 1)] for frame in range(fails)
     ]
+
+
+def test_an_error_of_coding_lets_go_of_what_filled_the_memory(
+    segmenter: Segmenter, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[Any]] = []
+
+    def full(frame: int, found: Any, size: Any) -> None:
+        masks = torch.zeros(10)  # in the frames of the error, as those of a device would be
+        held.append(weakref.ref(masks))
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr("pipeline.segmenter.record", full)
+    gc.collect()
+    gc.disable()
+    try:
+        with suppress(torch.OutOfMemoryError):
+            list(segmenter.segment([task(clip)]))
+        assert held
+        assert [masks() for masks in held] == [None] * len(held)
+    finally:
+        gc.enable()
 
 
 def test_a_device_without_room_fails_the_task_and_says_so(clip: Path) -> None:

@@ -153,6 +153,13 @@ def test_credentials_in_a_uri_are_refused_and_not_repeated(uri: str) -> None:
     assert "SECRET" not in str(caught.value)
 
 
+def test_a_uri_of_a_file_is_a_path_of_this_machine() -> None:
+    assert storage.filesystem("file:///data/run%20%232#3")[1] == "/data/run #2#3"
+    assert storage.filesystem("file://localhost/data/run")[1] == "/data/run"
+    with pytest.raises(StorageError, match=r"file://data/run: .*begins with file:///"):
+        storage.filesystem("file://data/run")
+
+
 def test_an_unknown_scheme_is_named() -> None:
     with pytest.raises(StorageError, match="nope"):
         storage.filesystem("nope://out")

@@ -609,7 +609,7 @@ def test_a_video_that_is_not_there_is_named(uri: str) -> None:
         pass
 
 
-@pytest.mark.parametrize("name", ["x" * 300, "/dev/null"])
+@pytest.mark.parametrize("name", ["x" * 300, "/dev/null", "file:///a%00.mp4"])
 def test_a_video_that_cannot_be_reached_is_named(name: str) -> None:
     with pytest.raises(VideoError, match=f"^{name}: "), local_copy(name):
         pass
@@ -619,7 +619,10 @@ def test_a_copy_without_a_place_is_the_videos_trouble(monkeypatch: pytest.Monkey
     fsspec.filesystem("memory").pipe("/bucket/clip.mp4", b"video")
     monkeypatch.setattr("tempfile.tempdir", "/proc/nowhere")
 
-    with pytest.raises(VideoError, match=r"clip\.mp4"), local_copy("memory://bucket/clip.mp4"):
+    with (
+        pytest.raises(VideoError, match=r"clip\.mp4: there is no place"),
+        local_copy("memory://bucket/clip.mp4"),
+    ):
         pass
 
 
