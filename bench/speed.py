@@ -65,14 +65,19 @@ class Contender:
         self.took: list[Took] = []
         asked = common | {"kind": entrant.kind, "precision": entrant.precision}
         script = Path(__file__).with_name("contender.py")
-        self._process = subprocess.Popen(
-            [entrant.python, str(script), json.dumps(asked)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=asked["folder"],  # not ours, where `sam2` would be found before the package
-            env=os.environ | {"OMP_NUM_THREADS": str(asked["threads"]), "PYTHONPATH": entrant.path},
-        )
+        folder = Path(str(asked["folder"]))
+        self._log = folder / f"{entrant.name}.log"
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [entrant.python, str(script), json.dumps(asked)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                cwd=folder,  # not ours, where `sam2` would be found before the package
+                env=os.environ
+                | {"OMP_NUM_THREADS": str(asked["threads"]), "PYTHONPATH": entrant.path},
+            )
 
     def wait(self) -> None:
         """Until all prompts are answered."""
@@ -95,7 +100,8 @@ class Contender:
         assert self._process.stdout
         if line := self._process.stdout.readline():
             return line.strip()
-        raise RuntimeError(f"{self.entrant.name} ended with code {self._process.wait()}")
+        code, last = self._process.wait(), self._log.read_text()[-1000:]
+        raise RuntimeError(f"{self.entrant.name} ended with code {code}: {last}")
 
 
 def main(
