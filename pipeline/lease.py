@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -138,13 +139,16 @@ class Keeper:
                 if self.interrupts and not self.ended.is_set():
                     signal.pthread_kill(threading.main_thread().ident or 0, _LOST)
                 return
-            except Exception:  # each store has its own kinds
-                continue  # it is away; should the lease be lost meanwhile, we see it later
+            except Exception as error:  # each store has its own kinds
+                # It is away; should the lease be lost meanwhile, we see it later.
+                print(f"the lease of {self.folder} is not renewed: {error}", file=sys.stderr)
 
     def _newest(self) -> Tally:
         """The newest figures, or those before them: whoever has none to tell may well be alive."""
-        with suppress(Exception):  # Ray has many
+        try:
             self._told = self.read()
+        except Exception as error:  # Ray has many kinds
+            print(f"how far {self.folder} is cannot be told: {error}", file=sys.stderr)
         return self._told
 
     @contextmanager
@@ -162,7 +166,7 @@ class Keeper:
         """Gives the lease back, so that the next driver need not wait."""
         _ended.add(self.lease.owner)
         with suppress(Exception):  # then it runs out
-            self.lease.renew(self.fs, self.folder, self.read(), released=True)
+            self.lease.renew(self.fs, self.folder, self._newest(), released=True)
 
 
 @contextmanager

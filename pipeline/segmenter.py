@@ -24,7 +24,7 @@ from sam2.task import VideoTask
 from sam2.walk import FrameResult
 
 Report = Callable[[int], None]
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 
 _MOST_UNCODED = 16  # frames whose masks wait to be coded
 
@@ -162,7 +162,7 @@ class Shift:
             self._coding.popleft().result()
         self._spent_s += time.perf_counter() - started
 
-    def _in_turn(self, work: Callable[[], Result]) -> Result:
+    def _in_turn(self, work: Callable[[], _Result]) -> _Result:
         """Does a work of the coding thread, unless one before it failed.
 
         A bank or a row that came after that would lack a frame, and nobody could see it.

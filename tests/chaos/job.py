@@ -47,6 +47,12 @@ def rows(out: str | Path) -> list[Masklet]:
     return [replace(row, gpu_s=0.0, attempts=1, resumed_from=None) for row in found]
 
 
+def undisturbed_rows(entries: Sequence[VideoEntry], out: Path) -> list[Masklet]:
+    """What a run that nothing happens to finds, with its output here."""
+    run(entries, str(out), config())
+    return rows(out)
+
+
 def work(out: Path) -> tuple[int, int]:
     """Object-frames that were tracked, and those that were needed."""
     record = json.loads((out / "run.json").read_text())

@@ -16,7 +16,7 @@ from pipeline.masklets import Masklet
 from pipeline.run import run
 from pipeline.storage import StorageError
 from tests.chaos.gateway import Gateway
-from tests.chaos.job import config, job, rows
+from tests.chaos.job import config, job, rows, undisturbed_rows
 
 pytestmark = [pytest.mark.ceph, pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -30,9 +30,7 @@ def entries(tmp_path_factory: pytest.TempPathFactory) -> list[VideoEntry]:
 def undisturbed(
     entries: Sequence[VideoEntry], tmp_path_factory: pytest.TempPathFactory
 ) -> list[Masklet]:
-    out = tmp_path_factory.mktemp("undisturbed")
-    run(entries, str(out), config())
-    return rows(out)
+    return undisturbed_rows(entries, tmp_path_factory.mktemp("undisturbed"))
 
 
 @contextmanager

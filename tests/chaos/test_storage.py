@@ -16,7 +16,7 @@ from pipeline.manifest import VideoEntry
 from pipeline.masklets import Masklet
 from pipeline.run import run
 from tests.chaos.gateway import free_port
-from tests.chaos.job import config, job, rows
+from tests.chaos.job import config, job, rows, undisturbed_rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -85,9 +85,7 @@ def entries(tmp_path_factory: pytest.TempPathFactory) -> list[VideoEntry]:
 def undisturbed(
     entries: Sequence[VideoEntry], tmp_path_factory: pytest.TempPathFactory
 ) -> list[Masklet]:
-    out = tmp_path_factory.mktemp("undisturbed")
-    run(entries, str(out), config())
-    return rows(out)
+    return undisturbed_rows(entries, tmp_path_factory.mktemp("undisturbed"))
 
 
 @pytest.mark.parametrize("trouble", TROUBLE)

@@ -30,6 +30,17 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[FileSystem, s
     return storage.filesystem(storage.join(uri, "out"))
 
 
+def heard(folder: Path, object_frames: int) -> Lease:
+    """What the driver said last, once it has told of so many object-frames."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        said = Lease.newest(FS, str(folder))
+        if said and said.object_frames == object_frames:
+            return said
+        time.sleep(0.01)
+    raise AssertionError(f"nobody told of {object_frames} object-frames")
+
+
 def of_another_machine(lease: Lease, fs: FileSystem, folder: str) -> None:
     """As if a driver elsewhere had written this lease: its process cannot be looked up."""
     elsewhere = replace(lease, machine="elsewhere", host="far.away", pid=4242)
@@ -136,14 +147,9 @@ def test_a_lease_is_renewed_while_the_work_goes_on(
 
     with kept(Lease.take(FS, str(tmp_path)), FS, str(tmp_path)) as keeper:
         keeper.read = lambda: Tally(1, 5)
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            said = Lease.newest(FS, str(tmp_path))
-            if said and said.object_frames == 5:
-                break
-            time.sleep(0.01)
 
-        assert said
+        said = heard(tmp_path, 5)
+
         assert (said.tasks, said.object_frames, said.released) == (1, 5, False)
 
 
@@ -160,15 +166,8 @@ def test_an_error_of_any_kind_does_not_end_the_keeping(
 
     with kept(Lease.take(FS, str(tmp_path)), FS, str(tmp_path)) as keeper:
         keeper.read = read
-        deadline = time.monotonic() + 20
-        while time.monotonic() < deadline:
-            said = Lease.newest(FS, str(tmp_path))
-            if said and said.object_frames == 7:
-                break
-            time.sleep(0.01)
 
-    assert said
-    assert said.object_frames == 7
-    last = Lease.newest(FS, str(tmp_path))
-    assert last
-    assert last.released
+        assert not heard(tmp_path, 7).released
+
+    assert next(troubles, None) is None  # both have happened
+    assert heard(tmp_path, 7).released

@@ -215,7 +215,9 @@ def test_the_setting_of_an_endpoint_comes_before_the_environment(
 
     storage.use(StorageConfig(endpoint=here, patience_s=1))
 
-    storage.preflight(f"{s3_bucket}/out")
+    fs, path = storage.filesystem(f"{s3_bucket}/a")
+    storage.put(fs, path, b"here")
+    assert storage.read_bytes(fs, path) == b"here"
 
 
 def test_preflight_names_a_folder_that_cannot_be(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from sam2.memory import Recollection
 from sam2.model import FrameFeatures, Sam2
 from sam2.prompts import MaskPrompt, PointPrompt
 from sam2.session import Session, SessionError
-from sam2.session_file import save_session
+from sam2.session_file import load_session, save_session
 from sam2.tracking import ABSENT, FrameMask, Step, answer_points
 from tests.sam2.tiny import features_of, pictures, ready, same, tiny_model
 
@@ -218,6 +218,10 @@ def test_numbers_of_frames_may_be_numpys(session: Session, tmp_path: Path) -> No
     session.clear_prompt(1, np.int64(4))  # type: ignore[arg-type]
 
     save_session(session, tmp_path / "session")
+    again = Session(model(), ready(pictures(FRAMES)), SIZE)
+    load_session(again, tmp_path / "session")
+    assert again.tracks[1].prompts == {2: CLICK}
+    assert [*again.tracks[1].walked.frames()] == [*session.tracks[1].walked.frames()]
 
 
 def test_objects_do_not_know_of_each_other(session: Session) -> None:
