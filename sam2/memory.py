@@ -137,5 +137,10 @@ class MemoryBank:
         return tuple(m for m in self.prompted if m in chosen)
 
 
+def reach_of(memory_span: int, pointer_span: int) -> int:
+    """Frames: what the next frame reads is less than so far from the one tracked last."""
+    return max(pointer_span - 1, memory_span)
+
+
 def _with(memories: tuple[FrameMemory, ...], memory: FrameMemory) -> tuple[FrameMemory, ...]:
     return (*(m for m in memories if m.frame != memory.frame), memory)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sam2.components import fill_holes_in_mask_scores
-from sam2.memory import FrameMemory
+from sam2.memory import FrameMemory, reach_of
 from sam2.model import FrameFeatures, Sam2
 from sam2.object_track import Answer, Track
 from sam2.prompts import MaskPrompt, Prompt
@@ -204,7 +204,7 @@ class Session:
         for object_id, followed in known.items():
             followed = replace(followed, walked=followed.walked.to(frame, reverse))
             if self.history is not None:
-                reach = max(span - 1, self.model.config.memory_span)
+                reach = reach_of(self.model.config.memory_span, span)
                 followed = followed.recent(max(self.history, reach + 1), reach)
             self.tracks[object_id] = followed
         return self._logits([t.found.get(frame) if (t := known.get(i)) else None for i in objects])

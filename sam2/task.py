@@ -7,7 +7,7 @@ from typing import Literal, Self
 import torch
 
 from sam2.config import ModelConfig
-from sam2.memory import FrameMemory, MemoryBank
+from sam2.memory import FrameMemory, MemoryBank, reach_of
 from sam2.prompts import Prompt
 from sam2.reader import Clip
 from sam2.tracking import FrameMask
@@ -94,7 +94,7 @@ class TrackTask:
         ways = 2 if self.direction == "both" else 1  # it keeps a bank for the way back
         memory = 2 * config.memory_channels * config.grid**2
         answer = 4 * config.mask_size**2
-        tracked = ways * max(config.pointer_span - 1, config.memory_span)
+        tracked = ways * reach_of(config.memory_span, config.pointer_span)
         return len(self.prompts) * (memory + answer) + tracked * memory
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sam2.config import ModelConfig
-from sam2.memory import FrameMemory, Recollection
+from sam2.memory import FrameMemory, Recollection, reach_of
 from sam2.model import FrameFeatures
 from sam2.prompts import Prompt
 from sam2.reader import End, Leg, Picture, Reader, Route
@@ -178,7 +178,7 @@ class Walk:
         """An object was followed to this frame; its memory is (M, h, w)."""
         own = memory.clone()  # a view would keep the memories of the whole batch
         remembered = FrameMemory(self.frame, own, found.pointer)
-        reach = max(self.pointer_span - 1, self.memory_span)
+        reach = reach_of(self.memory_span, self.pointer_span)
         self.states[key] = self.states[key].remembering(remembered, reach)
         self._found[key] = found
         del self.recalled[key]
