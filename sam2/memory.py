@@ -138,7 +138,7 @@ class MemoryBank:
 
 
 def reach_of(memory_span: int, pointer_span: int) -> int:
-    """Frames: what the next frame reads is less than so far from the one tracked last."""
+    """The next frame reads only memories less than so many frames from the one tracked last."""
     return max(pointer_span - 1, memory_span)
 
 
