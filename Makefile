@@ -6,19 +6,27 @@ VENV := .venv
 PY := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check chaos integration parity format clean
+.PHONY: demo test test-ray test-alone check chaos integration parity format clean
 
 demo: $(INSTALLED)  ## Segment the demo clip and show what came out.
 	$(PY) -m jobs.demo
 
+# In two processes side by side, for those on Ray's cluster often wait for it. Each computes with
+# one thread: with more, the threads of one would wait for those of the other.
 test: $(INSTALLED)  ## Run the tests.
-	$(PY) -m pytest -q
+	+OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 test-ray test-alone
+
+test-ray: $(INSTALLED)
+	$(PY) -m pytest -q -m "ray and not chaos and not ceph"
+
+test-alone: $(INSTALLED)
+	$(PY) -m pytest -q -m "not ray and not chaos and not ceph"
 
 check: $(INSTALLED)  ## Everything a change must pass.
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m pytest -q
+	$(MAKE) --no-print-directory test
 
 chaos: $(INSTALLED)  ## Kill actors, drivers and nodes, and see that nothing is lost: half an hour.
 	$(PY) -m pytest -q -s tests/chaos -m "not ceph"

@@ -18,7 +18,7 @@ import typer
 
 from bench.machine import machine
 from examples.moving import DEMO
-from pipeline.cost import CALIBRATION, Speed
+from pipeline.cost import CALIBRATION, Cost
 from pipeline.manifest import Prompt
 from pipeline.plan import Task
 from pipeline.segmenter import Segmenter
@@ -40,16 +40,16 @@ def main(
 ) -> None:
     """Track the demo clip in several sizes, lengths and numbers of objects; fit what each costs."""
     torch.set_num_threads(threads)
-    segmenter = Segmenter(*open_model(model, checkpoint, device), threads=threads)
+    segmenter = Segmenter(*open_model(model, checkpoint, device, "auto"), threads=threads)
     with tempfile.TemporaryDirectory() as folder:
         clips = {size: scaled(DEMO, size, Path(folder)) for size in SIZES}
         runs = list(product(SIZES, FRAMES, OBJECTS))
         track(segmenter, clips[SIZES[0]], *runs[-1][1:])  # to be warm
         seconds = [track(segmenter, clips[size], n, objects) for size, n, objects in runs]
-    speed = fit(runs, seconds)
-    keep(f"{model} on {device}", speed, threads)
+    cost = fit(runs, seconds)
+    keep(f"{model} on {device}", cost, threads)
     for (size, n_frames, objects), measured in zip(runs, seconds, strict=True):
-        fitted = speed.seconds(n_frames, objects, size[0] * size[1])
+        fitted = cost.seconds(n_frames, objects, size[0] * size[1])
         print(
             f"{size[0]}x{size[1]}, {n_frames} frames, {objects} objects: {measured:.2f} s, ", end=""
         )
@@ -91,8 +91,8 @@ def track(segmenter: Segmenter, clip: Path, n_frames: int, objects: int) -> floa
     return clock() - started
 
 
-def fit(runs: list[tuple[tuple[int, int], int, int]], seconds: list[float]) -> Speed:
-    """The speed that comes nearest to what was measured."""
+def fit(runs: list[tuple[tuple[int, int], int, int]], seconds: list[float]) -> Cost:
+    """The cost that comes nearest to what was measured."""
     rows = [
         (1.0, n, n * objects, n * pixels, n * objects * pixels)
         for (width, height), n, objects in runs
@@ -100,7 +100,7 @@ def fit(runs: list[tuple[tuple[int, int], int, int]], seconds: list[float]) -> S
     ]
     figures, *_ = np.linalg.lstsq(np.array(rows), np.array(seconds), rcond=None)
     video_s, frame_s, object_s, megapixel_s, object_megapixel_s = np.maximum(figures, 0).tolist()
-    return Speed(
+    return Cost(
         video_s=video_s,
         frame_s=frame_s,
         object_s=object_s,
@@ -110,11 +110,11 @@ def fit(runs: list[tuple[tuple[int, int], int, int]], seconds: list[float]) -> S
     )
 
 
-def keep(name: str, speed: Speed, threads: int) -> None:
+def keep(name: str, cost: Cost, threads: int) -> None:
     """Writes the figures beside those of other models and devices."""
     known = json.loads(CALIBRATION.read_text())
-    figures = {key: float(f"{value:.3g}") for key, value in asdict(speed).items()}
-    known[name] = {"speed": figures, "machine": {**machine(), "threads": threads}}
+    figures = {key: float(f"{value:.3g}") for key, value in asdict(cost).items()}
+    known[name] = {"cost": figures, "machine": {**machine(), "threads": threads}}
     CALIBRATION.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
 
 

@@ -2,8 +2,8 @@
 
 Runs by itself in the environment of its package, so it imports nothing of this project by name:
 `sam2` is ours or the published one, whichever is installed. Arguments, as JSON: kind (sam2 or
-transformers), precision, checkpoint, config, frames (a folder), prompts (frames), videos (sessions
-on the same frames), objects, device.
+transformers), precision, checkpoint, config, compiled, frames (a folder), prompts (frames), videos
+(sessions on the same frames), objects, device, threads.
 """
 
 import json
@@ -74,7 +74,7 @@ def sam2(asked: dict, places: list[list[int]]) -> Track:
 
 
 def transformers(asked: dict, places: list[list[int]]) -> Track:
-    """Hugging Face's model of the same size, with weights of its own making: only speed counts."""
+    """Hugging Face's default, a tiny model, with weights of its own making: only speed counts."""
     from transformers import Sam2VideoConfig, Sam2VideoModel
     from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession
 

@@ -25,14 +25,15 @@ from rich.table import Table
 
 from bench.machine import machine
 from pipeline.config import load_settings
-from pipeline.masklets import Masklet, encode_mask, schema_of
+from pipeline.masklets import Masklet, schema_of
 from pipeline.overlay import write_video
+from pipeline.rle import encode_mask
 from pipeline.train import train_model
 from pipeline.training.config import Source, TrainConfig
 from pipeline.training.exam import LEAST_PIXELS, examine
 from pipeline.weights import open_model
 from sam2.model import Sam2
-from sam2.training.scenes import MEDIUM, Clip, draw_scene
+from sam2.training.scenes import MEDIUM, LabelledClip, draw_scene
 
 _RESULTS = Path(__file__).parent / "results"
 _RECIPE = Path(__file__).parent.parent / "configs" / "train" / "finetune.yaml"
@@ -70,7 +71,7 @@ def main(
     (_RESULTS / f"finetune-{family}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
-def _clips(family: str, seed: int) -> Iterator[Clip]:
+def _clips(family: str, seed: int) -> Iterator[LabelledClip]:
     """Clips of one family, each with the one object that is largest where it starts."""
     level = GLASS if family == "glass" else replace(MEDIUM, families=(family,))
     for number in count():
@@ -78,10 +79,10 @@ def _clips(family: str, seed: int) -> Iterator[Clip]:
         clip = draw_scene(rng, level, _FRAMES).render(_FRAMES, _SIZE)
         sizes = clip.masks[:, 0].flatten(1).sum(dim=1)
         if sizes.max() >= LEAST_PIXELS:
-            yield Clip(clip.frames, clip.masks[sizes.argmax()][None])
+            yield LabelledClip(clip.frames, clip.masks[sizes.argmax()][None])
 
 
-def _label(clips: list[Clip], folder: Path) -> None:
+def _label(clips: list[LabelledClip], folder: Path) -> None:
     """Writes the clips as videos and their objects as the rows of a run."""
     rows = []
     for number, clip in enumerate(clips):
@@ -112,7 +113,7 @@ def _label(clips: list[Clip], folder: Path) -> None:
     pq.write_table(table, folder / "masklets" / "corrected.parquet")
 
 
-def _scores(model: Sam2, clips: list[Clip]) -> dict[str, float]:
+def _scores(model: Sam2, clips: list[LabelledClip]) -> dict[str, float]:
     return {kind: fmean(mark.jf for mark in examine(model, clips, kind)) for kind in _KINDS}
 
 

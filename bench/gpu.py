@@ -107,7 +107,7 @@ class Walked:
     videos: int
     objects: int
     object_frames_per_second: float  # from the middle of the walk to its end
-    occupancy: float  # of the places in the batches
+    occupancy: float  # objects in a batch, of max_batch
     wait_s: float  # in which the engine had nothing to do but wait for frames
     growth_mib: float  # of the device's memory, from the middle of the walk to its end
 
@@ -120,7 +120,7 @@ class Frame:
     pixels: NDArray[np.uint8]
 
 
-class Clip:
+class Noise:
     """A video of noise that takes no decoding."""
 
     def __init__(self, size: int) -> None:
@@ -145,7 +145,7 @@ def walk(model: Sam2, videos: int, objects: int, frames: int) -> Walked:
         bank_bytes=1 << 40,
         measure=lambda name, value: told.setdefault(name, []).append(value),
     )
-    clip, prompt = Clip(model.config.image_size), PointPrompt(points=((427, 240),), labels=(1,))
+    clip, prompt = Noise(model.config.image_size), PointPrompt(points=((427, 240),), labels=(1,))
     tasks = [TrackTask(key, {0: prompt}) for key in range(objects)]
     for _ in range(videos):
         engine.add(VideoTask(clip, _SIZE, tasks, (0, frames)))

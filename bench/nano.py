@@ -41,8 +41,8 @@ def main(
     started = time.perf_counter()
     table = Table("tier", "objects", *_KINDS, "frozen mask", "absent told", "shown told")
     tiers = {}
-    for tier in TIERS:
-        asked = exam_clips(tier, clips, opened.config.image_size)
+    exam = {tier: exam_clips(tier, clips, opened.config.image_size) for tier in TIERS}
+    for tier, asked in exam.items():
         marks = {kind: examine(opened, asked, kind) for kind in _KINDS}
         tiers[tier] = _summary(marks)
         row = tiers[tier]
@@ -50,7 +50,7 @@ def main(
         told = [_rates(row[key]) for key in ("hidden_told", "shown_told")]
         table.add_row(tier, str(row["objects"]), *figures, *told)
     rich.print(table)
-    gains = [corrected(opened, clip) for clip in exam_clips("medium", clips, 256)]
+    gains = [corrected(opened, clip) for clip in exam["medium"]]
     before, after = (fmean(x) for x in zip(*(g for gain in gains for g in gain), strict=True))
     print(f"a click on the worst frame: mean J&F of the medium tier {before:.3f} -> {after:.3f}")
     demo = _demo(opened)

@@ -24,11 +24,11 @@ from typing import Any
 import rich
 import torch
 import typer
+from pipeline.clip import one_video
 from rich.table import Table
 
 from bench.machine import machine
 from bench.memory import write_clip
-from pipeline.clip import one_video
 from pipeline.config import RunConfig, cores, load_config
 from pipeline.manifest import VideoEntry
 

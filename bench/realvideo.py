@@ -22,8 +22,9 @@ from rich.table import Table
 from bench.machine import machine
 from pipeline.config import RunConfig
 from pipeline.evaluation.scores import Scores, score
-from pipeline.evaluation.track import Clip, find_clips, track_and_score
-from pipeline.masklets import Masklet, decode_counts, encode_mask
+from pipeline.evaluation.track import AnnotatedClip, find_clips, track_and_score
+from pipeline.masklets import Masklet
+from pipeline.rle import decode_counts, encode_mask
 
 _RESULTS = Path(__file__).parent / "results" / "realvideo.json"
 
@@ -70,7 +71,7 @@ def flow(frames: Sequence[NDArray[np.uint8]], mask: Mask) -> Iterator[Mask]:
         yield soft > 0.5
 
 
-def _followed(clip: Clip, follow: Follow) -> list[Masklet]:
+def _followed(clip: AnnotatedClip, follow: Follow) -> list[Masklet]:
     """Each object of a clip from its first mask on, as a masklet."""
     masklets = []
     frames = [frame.pixels for frame in clip.pictures.frames()]

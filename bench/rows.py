@@ -18,12 +18,12 @@ import numpy as np
 import rich
 import torch
 import typer
+from pipeline.clip import one_video
 from rich.table import Table
 
 from bench.machine import machine, precisions, where
 from bench.memory import write_clip
-from pipeline.clip import one_video
-from pipeline.masklet_writer import MaskletWriter, record
+from pipeline.masklet_columns import MaskletColumns, record_frame
 from pipeline.plan import make_plan
 from pipeline.segmenter import Segmenter
 from pipeline.video import Video
@@ -75,9 +75,9 @@ def code(size: int, frames: int) -> None:
     y, x = np.mgrid[:size, :size] / size - 0.5
     disc = torch.from_numpy(0.2 - np.hypot(x, y)).float()
     nothing = torch.zeros(())
-    writer = MaskletWriter()
+    columns = MaskletColumns()
     for frame in range(frames):
-        record(frame, [(writer, FrameMask(disc, nothing, nothing, nothing))], (480, 854))
+        record_frame(frame, [(columns, FrameMask(disc, nothing, nothing, nothing))], (480, 854))
 
 
 def timed(run: Callable[[], object], frames: int) -> dict[str, float]:

@@ -21,7 +21,9 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     """The options of the scripts; more can be added."""
     options = argparse.ArgumentParser(description=description)
     options.add_argument("--config", default="nano", help="such as configs/sam2.1/sam2.1_hiera_t")
-    options.add_argument("--checkpoint", type=Path, help="its weights; without it they are random")
+    options.add_argument(
+        "--checkpoint", type=Path, help="its weights: nano has its own, others are random"
+    )
     options.add_argument("--device", default="cpu", help="cpu or cuda")
     options.add_argument("--video", default=str(DEMO), help="a file, a folder of JPEGs, or a URI")
     options.add_argument("--frames", type=int, default=48, help="stop after so many")

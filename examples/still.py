@@ -16,7 +16,9 @@ def parser(description: str | None, out: str) -> argparse.ArgumentParser:
     """The options of both scripts; more can be added."""
     options = argparse.ArgumentParser(description=description)
     options.add_argument("--config", default="nano", help="such as configs/sam2.1/sam2.1_hiera_t")
-    options.add_argument("--checkpoint", type=Path, help="its weights; without it they are random")
+    options.add_argument(
+        "--checkpoint", type=Path, help="its weights: nano has its own, others are random"
+    )
     options.add_argument("--device", default="cpu", help="cpu or cuda")
     options.add_argument("--picture", type=Path, help="default: a frame of the demo clip")
     options.add_argument("--out", type=Path, default=Path(out))

@@ -17,8 +17,9 @@ from examples.moving import (
     parser,
     predictor_for,
 )
+from pipeline.any_video import open_video
 from pipeline.overlay import overlay, write_video
-from pipeline.video import Video
+from pipeline.video import local_copy
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     }
 
-    clip = Video(args.video)
-    pictures = (overlay(f.pixels, masks[f.index]) for f in clip.frames(0, len(masks)))
-    write_video(args.out, pictures, clip.info.fps)
+    with local_copy(args.video) as path, open_video(path, args.video) as clip:
+        pictures = (overlay(f.pixels, masks[f.index]) for f in clip.frames(0, len(masks)))
+        write_video(args.out, pictures, clip.info.fps)
     print(f"{args.out}: {len(masks)} frames with {len(state['obj_ids'])} objects")
     return 0
 

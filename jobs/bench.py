@@ -4,6 +4,7 @@ python -m jobs.bench --model sam2.1-base-plus --objects 1 --objects 16 --videos 
 """
 
 import json
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, cast, get_args
@@ -16,7 +17,7 @@ from jobs import options
 from pipeline.config import ConfigError
 from sam2.checkpoint import load_model
 from sam2.config import Precision
-from sam2.devices import chosen
+from sam2.devices import resolve_device
 from sam2.speed import Speed, device_rates, measure
 
 _STAGES = ("encode", "look", "recall", "decode", "memorize")
@@ -37,11 +38,11 @@ def bench(
         if precision not in get_args(Precision):
             known = ", ".join(get_args(Precision))
             raise ConfigError(f"--precision is one of {known}, not '{precision}'")
-        device = chosen(device)
+        device = resolve_device(device)
         sam2 = load_model(model, device=device, precision=cast(Precision, precision))
     rates = device_rates(sam2, rounds)
     table = Table("videos x objects", "object-frames/s", *(f"{s}, ms" for s in _STAGES))
-    for heading in ("batches full", "TFLOP/s", "of matmul rate", "GiB", "growth, MiB"):
+    for heading in ("places used", "TFLOP/s", "of matmul rate", "GiB", "growth, MiB"):
         table.add_column(heading)
     rows = []
     for count in videos or (1,):
@@ -65,7 +66,7 @@ def _shown(speed: Speed, rate: float) -> list[str]:
         f"{speed.videos} x {speed.objects}",
         f"{speed.object_frames_per_second:.2f}",
         *stages,
-        f"{speed.occupancy:.0%}",
+        f"{speed.filled:.0%}",
         f"{speed.tflops:.3f}",
         f"{speed.tflops / rate:.0%}",
         f"{speed.peak_gib:.1f}",
@@ -74,4 +75,4 @@ def _shown(speed: Speed, rate: float) -> list[str]:
 
 
 if __name__ == "__main__":
-    typer.run(bench)
+    sys.exit(options.main(bench))

@@ -3,6 +3,7 @@
 python -m jobs.demo
 """
 
+import sys
 from pathlib import Path
 
 import rich
@@ -50,4 +51,4 @@ def _table(masklets: list[Masklet]) -> Table:
 
 
 if __name__ == "__main__":
-    typer.run(demo)
+    sys.exit(options.main(demo))

@@ -4,7 +4,6 @@ python -m jobs.doctor --out s3://bucket/out
 """
 
 import sys
-from collections.abc import Sequence
 from typing import Annotated
 
 import rich
@@ -42,12 +41,5 @@ def _tell(finding: Finding) -> None:
         rich.get_console().print(f"{'':14}→ {escape(finding.advice)}", soft_wrap=True)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; gives the exit code."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(doctor)
-    return options.exit_code(app, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(options.main(doctor))

@@ -6,8 +6,7 @@ python -m jobs.evaluate --truth DAVIS --frames DAVIS --rules davis --model sam2.
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,7 @@ import typer
 
 from jobs import options
 from pipeline.config import ConfigError, RunConfig
-from pipeline.evaluation import EvaluationError, Rules, Scores, score
+from pipeline.evaluation import Rules, Scores, score
 from pipeline.evaluation.plot import plot
 from pipeline.evaluation.track import track_and_score
 
@@ -46,7 +45,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score masks by the rules of DAVIS 2017 or SA-V; with --frames, track first."""
-    with options.told(), _explained():
+    with options.told():
         names = _names(sequences)
         settings = options.configured(config, setting, model=model, checkpoint=checkpoint)
         if predictions and not (frames or out or model or checkpoint or config or setting):
@@ -111,21 +110,5 @@ def _names(path: Path | None) -> list[str] | None:
     return names
 
 
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Masks that cannot be scored are wrong input."""
-    try:
-        yield
-    except EvaluationError as error:
-        raise ConfigError(str(error)) from error
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; gives the exit code."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(evaluate)
-    return options.exit_code(app, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(options.main(evaluate))

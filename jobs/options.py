@@ -1,7 +1,7 @@
 """Options that several commands share, and how their errors reach a person."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from pipeline import storage
-from pipeline.clip import one_video
+from pipeline.command_line import one_video
 from pipeline.config import ConfigError, RunConfig, load_config
+from pipeline.evaluation import EvaluationError
 from pipeline.lease import LeaseError
 from pipeline.manifest import Direction, ManifestError, VideoEntry, read_manifest
 from pipeline.plan import PlanError
@@ -23,7 +24,7 @@ from sam2.config import UnknownModelError
 DONE, SOME_FAILED, WRONG_INPUT = 0, 1, 2
 
 Out = Annotated[str, typer.Argument(metavar="OUT", help="The folder or URI of a run's results.")]
-_MANIFEST = typer.Option("--manifest", help="A .jsonl or .parquet file of videos.")
+_MANIFEST = typer.Option("--manifest", help="A .jsonl, .json or .parquet file of videos.")
 Manifest = Annotated[str, _MANIFEST]
 OptionalManifest = Annotated[str | None, _MANIFEST]
 Clip = Annotated[str | None, typer.Option("--video", help="One video, instead of a manifest.")]
@@ -47,6 +48,7 @@ Settings = Annotated[
 _WRONG = (
     CheckpointError,
     ConfigError,
+    EvaluationError,
     LeaseError,
     ManifestError,
     PlanError,
@@ -55,6 +57,13 @@ _WRONG = (
     StorageError,
     UnknownModelError,
 )
+
+
+def main(command: Callable[..., None], argv: Sequence[str] | None = None) -> int:
+    """Runs the command line of one command; gives its exit code."""
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(command)
+    return exit_code(app, argv)
 
 
 def exit_code(app: typer.Typer, argv: Sequence[str] | None) -> int:

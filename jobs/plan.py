@@ -3,6 +3,7 @@
 python -m jobs.plan --manifest videos.jsonl --model sam2.1-base-plus --set device=cuda --price 2.5
 """
 
+import sys
 from typing import Annotated
 
 import rich
@@ -12,10 +13,10 @@ from rich.table import Table
 
 from jobs import options
 from pipeline.config import RunConfig
-from pipeline.cost import Speed
+from pipeline.cost import Cost
 from pipeline.manifest import read_manifest
 from pipeline.plan import Task
-from pipeline.run import plan as make_plan
+from pipeline.run import plan_run
 
 _SHOWN = 20
 
@@ -30,7 +31,7 @@ def plan(
     """Probe the videos of a manifest; show its tasks in the order of work, and what they cost."""
     with options.told():
         settings = options.configured(config, setting, model=model)
-        tasks = make_plan(read_manifest(manifest), settings)
+        tasks = plan_run(read_manifest(manifest), settings)
     rich.print(_table(tasks))
     frames = sum(task.n_frames for task in tasks)
     shards = len({task.shard for task in tasks})
@@ -44,15 +45,15 @@ def plan(
 
 
 def _tell_cost(tasks: list[Task], settings: RunConfig, price: float | None) -> None:
-    device = "cpu" if settings.device == "auto" else settings.device
-    speed = Speed.known(settings.model, device)
-    if speed is None:
+    device = settings.planned_device
+    cost = Cost.known(settings.model, device)
+    if cost is None:
         print(f"hours: {settings.model} on {device} was not measured; bench.calibrate does it")
         return
     hours = sum(task.cost_s for task in tasks) / 3600
-    megabytes = sum(task.n_frames for task in tasks) * speed.mask_bytes / 1e6
-    cost = "" if price is None else f", {hours * price:,.2f} at {price:g} an hour"
-    print(f"about {hours:,.2f} hours of one {device} device, {megabytes:,.1f} MB of rows{cost}")
+    megabytes = sum(task.n_frames for task in tasks) * cost.mask_bytes / 1e6
+    money = "" if price is None else f", {hours * price:,.2f} at {price:g} an hour"
+    print(f"about {hours:,.2f} hours of one {device} device, {megabytes:,.1f} MB of rows{money}")
 
 
 def _table(tasks: list[Task]) -> Table:
@@ -67,4 +68,4 @@ def _table(tasks: list[Task]) -> Table:
 
 
 if __name__ == "__main__":
-    typer.run(plan)
+    sys.exit(options.main(plan))

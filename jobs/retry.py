@@ -4,7 +4,6 @@ ray job submit --working-dir . -- python -m jobs.retry s3://bucket/out
 """
 
 import sys
-from collections.abc import Sequence
 
 import typer
 
@@ -28,12 +27,5 @@ def retry(
     raise typer.Exit(options.SOME_FAILED if summary.failed else options.DONE)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; gives the exit code."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(retry)
-    return options.exit_code(app, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(options.main(retry))

@@ -3,6 +3,7 @@
 ray job submit --working-dir . -- python -m jobs.run --manifest videos.jsonl --out s3://bucket/out
 """
 
+import sys
 from typing import Annotated
 
 import typer
@@ -50,4 +51,4 @@ def tell(summary: Summary, out: str) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(run)
+    sys.exit(options.main(run))

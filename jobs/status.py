@@ -5,7 +5,6 @@ python -m jobs.status s3://bucket/out
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -75,12 +74,5 @@ def _table(found: Status) -> Table:
     return table
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; gives the exit code."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(status)
-    return options.exit_code(app, argv)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(options.main(status))

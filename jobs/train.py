@@ -46,4 +46,4 @@ def _tell(note: Note, config: TrainConfig) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(train)
+    sys.exit(options.main(train))

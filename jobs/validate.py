@@ -27,4 +27,4 @@ def validate(manifest: options.Manifest, setting: options.Settings = None) -> No
 
 
 if __name__ == "__main__":
-    typer.run(validate)
+    sys.exit(options.main(validate))

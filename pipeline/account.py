@@ -26,7 +26,7 @@ FIGURES = {
     "encode_s": Figure("counter", "seconds spent on encoding frames, as the host sees it"),
     "track_s": Figure("counter", "seconds spent on following objects, as the host sees it"),
     "decode_wait_s": Figure("counter", "seconds in which the device had no frame to work on"),
-    "batch_occupancy": Figure("share", "how full a batch of objects was"),
+    "batch_occupancy": Figure("share", "objects in a batch, of max_batch"),
     "queue": Figure("gauge", "objects of opened videos that wait for room on the device"),
     "tasks_ok": Figure("counter", "objects tracked to their end"),
     "tasks_partial": Figure("counter", "objects tracked through a damaged video"),

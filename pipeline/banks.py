@@ -22,7 +22,7 @@ from torch import Tensor
 from pipeline import storage
 from pipeline.bank_folder import BANKS
 from pipeline.footage import Unfinished
-from pipeline.masklet_writer import MaskletWriter
+from pipeline.masklet_columns import MaskletColumns
 from pipeline.plan import Task
 from sam2.memory import FrameMemory, MemoryBank
 from sam2.task import TrackState
@@ -131,7 +131,7 @@ def _unpack(data: bytes) -> tuple[dict[str, Any], Unfinished]:
         bank=_bank(tensors, "bank", told["bank"]),
         turn=_bank(tensors, "turn", told["turn"]) if told["turn"] else None,
     )
-    found = MaskletWriter(**json.loads(tensors["found"].numpy().tobytes()))
+    found = MaskletColumns(**json.loads(tensors["found"].numpy().tobytes()))
     return told, Unfinished(state, found)
 
 

@@ -21,7 +21,7 @@ ONE_HEAP: Mapping[str, str] = {"MALLOC_ARENA_MAX": "1"}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Pool:
     """How many actors there are, and what each may use."""
 
     actors: int
@@ -30,7 +30,7 @@ class Place:
     cpus: float
 
 
-def place(config: RunConfig, resources: Mapping[str, float], shards: int | None = None) -> Place:
+def size_pool(config: RunConfig, resources: Mapping[str, float], shards: int | None = None) -> Pool:
     """One actor per GPU, or per share of the CPUs where there is none; some CPUs stay free."""
     cluster = config.cluster
     cpus, gpus = resources.get("CPU", 1), resources.get("GPU", 0)
@@ -41,7 +41,7 @@ def place(config: RunConfig, resources: Mapping[str, float], shards: int | None 
     actors = min(actors, shards or actors)
     wanted = cluster.max_actors or actors
     most = max(actors, min(wanted, shards or wanted))
-    return Place(actors, most, per_actor, min(config.threads, free / actors))
+    return Pool(actors, most, per_actor, min(config.threads, free / actors))
 
 
 def _shares(gpus: float, share: float) -> int:
@@ -64,32 +64,39 @@ def ray_session(environment: Mapping[str, str] | None = None) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address := os.environ.get("RAY_ADDRESS"):
-        variables = {"env_vars": {**ONE_HEAP, **(environment or {})}}
-        try:
-            join(address, logging_level=logging.WARNING, runtime_env=variables)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"RAY_ADDRESS={address} cannot be joined: {str(error).splitlines()[0]}. Check it, "
-                "and RAY_AUTH_MODE=token with the cluster's RAY_AUTH_TOKEN; or unset it, and a "
-                "run starts a cluster of its own here"
-            ) from error
+        _join_named(address, {**ONE_HEAP, **(environment or {})})
     else:
-        # Ray's core complains of how Ray Data starts its actors; its logs keep what matters.
-        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        for name, value in ONE_HEAP.items():
-            os.environ.setdefault(name, value)
-        ray.init(
-            "local",  # not one that somebody has started here for something else
-            num_cpus=cores() + _DATA_CPUS,  # those two have little to do
-            include_dashboard=False,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            _node_ip_address="127.0.0.1",  # nothing outside this machine may reach it
-        )
+        _start_own()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _join_named(address: str, environment: Mapping[str, str]) -> None:
+    try:
+        join(address, logging_level=logging.WARNING, runtime_env={"env_vars": environment})
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"RAY_ADDRESS={address} cannot be joined: {str(error).splitlines()[0]}. Check it, "
+            "and RAY_AUTH_MODE=token with the cluster's RAY_AUTH_TOKEN; or unset it, and a "
+            "run starts a cluster of its own here"
+        ) from error
+
+
+def _start_own() -> None:
+    # Ray's core complains of how Ray Data starts its actors; its logs keep what matters.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    for name, value in ONE_HEAP.items():
+        os.environ.setdefault(name, value)
+    ray.init(
+        "local",  # not one that somebody has started here for something else
+        num_cpus=cores() + _DATA_CPUS,  # those two have little to do
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",  # nothing outside this machine may reach it
+    )
 
 
 def join(address: str, **how: Any) -> Any:

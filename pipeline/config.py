@@ -50,13 +50,18 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     model: str = "nano"
-    checkpoint: str | None = None  # a path or URI; None: the weights that ship with the model
+    checkpoint: str | None = None  # a path or URI; None: nano's own, or a downloaded one
     # auto: cuda where an actor has a GPU
     device: str = Field(default="auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Precision = "auto"  # bfloat16, float32, exact, or auto: the fastest of the first two
     max_batch: int = Field(default=16, ge=1)  # objects that go through the model together
     cluster: ClusterConfig = ClusterConfig()
     storage: StorageConfig = StorageConfig()
+
+    @property
+    def planned_device(self) -> str:
+        """The device that a plan reckons with: it is made where there may be no GPU."""
+        return "cpu" if self.device == "auto" else self.device
 
     @property
     def threads(self) -> int:

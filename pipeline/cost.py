@@ -11,7 +11,7 @@ _EFFICIENCY = 0.8  # of a device, below which a video's objects are not spread o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Speed:
+class Cost:
     """Seconds that one device needs for the parts of the work."""
 
     video_s: float  # to open a video
@@ -25,7 +25,7 @@ class Speed:
     def known(cls, model: str, device: str) -> Self | None:
         """What was measured of a model on a kind of device; None if nothing was."""
         figures = json.loads(CALIBRATION.read_text()).get(f"{model} on {device}")
-        return cls(**figures["speed"]) if figures else None
+        return cls(**figures["cost"]) if figures else None
 
     def seconds(self, n_frames: int, n_objects: int, pixels: int) -> float:
         """To track so many objects through all frames of one video, alone on a device."""
@@ -49,7 +49,7 @@ class Speed:
 
 
 # For the order of work where nothing was measured: what counts is only how its parts compare.
-TYPICAL = Speed(
+TYPICAL = Cost(
     video_s=0.02,
     frame_s=0.02,
     object_s=0.005,

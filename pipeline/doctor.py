@@ -23,7 +23,7 @@ from pipeline.plan import Task
 from pipeline.segmenter import Segmenter
 from pipeline.video import Video
 from pipeline.weights import open_model
-from sam2.devices import chosen
+from sam2.devices import resolve_device
 
 _LIBRARIES = ("ray", "torch", "pyarrow", "av")
 _WIDTH, _HEIGHT = 1280, 720
@@ -147,7 +147,7 @@ def decoding(clip: Path, threads: int) -> Finding:
 
 def tracking(clip: Path, config: RunConfig) -> Finding:
     """How fast one actor tracks one object; several at once are faster."""
-    device = chosen(config.device)
+    device = resolve_device(config.device)
     model, digest = open_model(config.model, config.checkpoint, device, config.precision)
     segmenter = Segmenter(model, digest, config.max_batch, config.threads)
     for _ in range(2):  # the first time warms up; on a GPU the model is compiled

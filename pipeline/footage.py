@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
 
 from pipeline.any_video import AnyVideo, open_video
-from pipeline.masklet_writer import MaskletWriter
+from pipeline.masklet_columns import MaskletColumns
 from pipeline.masklets import Masklet
 from pipeline.placement import TaskError, place_prompts, window_of
 from pipeline.plan import Task
@@ -21,7 +21,7 @@ class Unfinished:
     """A task in the middle: where its object stands, and what was found of it until then."""
 
     state: TrackState
-    found: MaskletWriter
+    found: MaskletColumns
 
 
 class Banks(Protocol):
@@ -49,7 +49,7 @@ class Footage:
     video: AnyVideo | None = None  # None: it cannot be opened
     work: VideoTask | None = None  # for the engine; None: there is nothing to track
     left: set[int] = field(default_factory=set)  # tasks that have not come to their end
-    found: dict[int, MaskletWriter] = field(default_factory=dict)  # by task_id
+    found: dict[int, MaskletColumns] = field(default_factory=dict)  # by task_id
     errors: dict[int, Exception] = field(default_factory=dict)
     resumed_from: dict[int, int] = field(default_factory=dict)  # frames
     gpu_s: dict[int, float] = field(default_factory=lambda: defaultdict(float))
@@ -89,7 +89,7 @@ class Footage:
             self.errors[task.task_id] = error
             return None
         track = TrackTask(task.task_id, prompts, task.direction)
-        self.found[track.key] = MaskletWriter()
+        self.found[track.key] = MaskletColumns()
         if saved := banks.load(task) if banks else None:
             self.found[track.key] = saved.found
             self.resumed_from[track.key] = saved.state.next_frame

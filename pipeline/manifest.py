@@ -64,7 +64,7 @@ def _source(uri: str) -> str:
 
 Name = Annotated[str, AfterValidator(_printable)]
 Uri = Annotated[str, AfterValidator(_printable), AfterValidator(_source)]
-Frame = Annotated[int, Field(ge=0, lt=_INT32)]
+FrameNumber = Annotated[int, Field(ge=0, lt=_INT32)]
 Coordinate = Annotated[float, Field(ge=0)]
 _LISTS = Field(strict=False)  # lists may fill tuples; what is in them stays strict
 Point = Annotated[tuple[Coordinate, Coordinate], _LISTS]
@@ -114,7 +114,7 @@ class PromptMask(_Record):
 class Prompt(_Record):
     """What marks an object on one frame: points and a box, or a mask alone."""
 
-    frame: Frame | None = None
+    frame: FrameNumber | None = None
     time_s: Annotated[float, Field(ge=0)] | None = None
     points: Annotated[tuple[Point, ...], _LISTS] = ()  # x, y
     point_labels: Annotated[tuple[Literal[0, 1], ...], _LISTS] = ()  # 1: on the object, 0: beside
@@ -163,7 +163,7 @@ class VideoEntry(_Record):
 
     video_id: Name
     uri: Uri
-    frames: Annotated[tuple[Frame, Frame], _LISTS] | None = None  # half open
+    frames: Annotated[tuple[FrameNumber, FrameNumber], _LISTS] | None = None  # half open
     coords: Literal["pixel", "norm"] = "pixel"
     objects: Annotated[tuple[ObjectPrompts, ...], _LISTS] | None = None  # None: to be discovered
 
@@ -204,7 +204,7 @@ def read_manifest(uri: str) -> list[VideoEntry]:
         try:
             entry = _entry(record)
         except ValidationError as error:
-            problems += [f"{place}: {text}" for text in explain(error, known)]
+            problems += [f"{place}: {text}" for text in explain(error, known_keys)]
             continue
         if entry.video_id in seen:
             first = seen[entry.video_id]
@@ -268,7 +268,7 @@ _PARTS: dict[int | str, type[_Record]] = {
 }
 
 
-def known(place: Place) -> tuple[str, list[str]]:
+def known_keys(place: Place) -> tuple[str, list[str]]:
     """The key at a place of an entry, and the names that it could have there."""
     *path, key = place
     parts = (_PARTS[step] for step in reversed(path) if step in _PARTS)

@@ -12,20 +12,10 @@ from pyarrow.fs import FileSystem
 
 from pipeline import storage
 from pipeline.manifest import Prompt
-from pipeline.rle import decode_counts, encode_mask
-
-__all__ = [
-    "PROMPT",
-    "SCHEMA",
-    "Masklet",
-    "MaskletError",
-    "decode_counts",
-    "encode_mask",
-    "read_masklets",
-    "schema_of",
-]
+from pipeline.rle import decode_counts
 
 Status = Literal["ok", "partial", "failed", "crashed"]
+FAILED: tuple[Status, ...] = ("failed", "crashed")  # rows without masks
 
 SCHEMA_VERSION = "1"
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pyarrow.fs import FileSystem
 
 from pipeline import storage
-from pipeline.cost import TYPICAL, Speed
+from pipeline.cost import TYPICAL, Cost
 from pipeline.manifest import Direction, ObjectPrompts, Prompt, VideoEntry
 from pipeline.masklets import PROMPT
 from pipeline.probe import probe_in_threads
@@ -101,7 +101,7 @@ def refuse_bare(entries: Sequence[VideoEntry]) -> None:
 def make_plan(
     entries: Sequence[VideoEntry],
     probe: Callable[[Sequence[str]], Iterable[VideoInfo | None]] = probe_in_threads,
-    speed: Speed = TYPICAL,
+    cost: Cost = TYPICAL,
     devices: int = 4,
 ) -> list[Task]:
     """The tasks of a manifest, the longest first, in shards that shrink towards the end.
@@ -112,12 +112,12 @@ def make_plan(
     """
     refuse_bare(entries)
     infos = list(probe([entry.uri for entry in entries]))
-    whole = [_bundle(e, info, speed) for e, info in zip(entries, infos, strict=True)]
+    whole = [_bundle(e, info, cost) for e, info in zip(entries, infos, strict=True)]
     too_long_s = max(_SHARD_S, 2 * sum(bundle.cost_s for bundle in whole) / devices)
     bundles: list[_Bundle] = []
     for bundle, info in zip(whole, infos, strict=True):
         worth = devices if info and bundle.cost_s > too_long_s else 1
-        bundles += _spread(bundle, info, speed, worth) if info and worth > 1 else [bundle]
+        bundles += _spread(bundle, info, cost, worth) if info and worth > 1 else [bundle]
     bundles.sort(key=lambda bundle: bundle.cost_s, reverse=True)
     shards = _shards(bundles, devices)
     numbered = (
@@ -126,22 +126,22 @@ def make_plan(
     return [replace(task, task_id=i, shard=shard) for i, (shard, task) in enumerate(numbered)]
 
 
-def _bundle(entry: VideoEntry, info: VideoInfo | None, speed: Speed) -> _Bundle:
+def _bundle(entry: VideoEntry, info: VideoInfo | None, cost: Cost) -> _Bundle:
     objects = entry.objects or ()
     if info is None:
         return _Bundle(entry, objects, 0, 0.0)
     n_frames = len(range(info.n_frames)[slice(*(entry.frames or (0, None)))])
-    cost_s = speed.seconds(n_frames, len(objects), info.width * info.height)
+    cost_s = cost.seconds(n_frames, len(objects), info.width * info.height)
     return _Bundle(entry, objects, n_frames, cost_s)
 
 
-def _spread(bundle: _Bundle, info: VideoInfo, speed: Speed, devices: int) -> Iterator[_Bundle]:
+def _spread(bundle: _Bundle, info: VideoInfo, cost: Cost, devices: int) -> Iterator[_Bundle]:
     """The objects of a long video in parts for several devices, as far as they are put to use."""
     pixels = info.width * info.height
-    parts = min(devices, speed.devices_for(len(bundle.objects), pixels))
+    parts = min(devices, cost.devices_for(len(bundle.objects), pixels))
     for part in range(parts):
         objects = bundle.objects[part::parts]
-        cost_s = speed.seconds(bundle.n_frames, len(objects), pixels)
+        cost_s = cost.seconds(bundle.n_frames, len(objects), pixels)
         yield replace(bundle, objects=objects, cost_s=cost_s)
 
 

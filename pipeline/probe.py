@@ -4,11 +4,9 @@ Of an MP4 or Matroska file only its head or its table of frames is read. What is
 by the frames themselves, so a head that lies costs a worse plan and nothing else.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import IO
-from urllib.parse import unquote
 
 import av
 import fsspec
@@ -17,9 +15,8 @@ from av.stream import Disposition
 
 from pipeline.any_video import open_video
 from pipeline.decoder import OPTIONS
+from pipeline.uris import local_path
 from pipeline.video import VideoError, VideoInfo, local_copy
-
-Probe = Callable[[str], VideoInfo | None]
 
 _BLOCK = 256 << 10  # bytes of one ranged read
 _THREADS = 8
@@ -33,10 +30,10 @@ def probe_video(uri: str) -> VideoInfo | None:
         return None
 
 
-def probe_in_threads(uris: Sequence[str], probe: Probe = probe_video) -> Iterable[VideoInfo | None]:
+def probe_in_threads(uris: Sequence[str]) -> Iterable[VideoInfo | None]:
     """What each of these videos is, in their order."""
     with ThreadPoolExecutor(_THREADS) as pool:
-        yield from pool.map(probe, uris)
+        yield from pool.map(probe_video, uris)
 
 
 def _by_head(uri: str) -> VideoInfo | None:
@@ -45,12 +42,12 @@ def _by_head(uri: str) -> VideoInfo | None:
             _open(uri) as file,
             av.open(file, "r", options=OPTIONS, metadata_errors="replace") as video,
         ):
-            return read_head(video)
+            return _read_head(video)
     except Exception:  # whatever a store or FFmpeg dislikes: another way tells, or what is wrong
         return None
 
 
-def read_head(video: InputContainer) -> VideoInfo | None:
+def _read_head(video: InputContainer) -> VideoInfo | None:
     """What an open container says of its video; None if it does not say how long it is."""
     streams = [s for s in video.streams.video if not s.disposition & Disposition.attached_pic]
     if not streams:
@@ -65,9 +62,8 @@ def read_head(video: InputContainer) -> VideoInfo | None:
 
 
 def _open(uri: str) -> IO[bytes]:
-    scheme, is_uri, rest = uri.partition("://")
-    if not is_uri or scheme == "file":
-        return Path(unquote(rest) if is_uri else uri).open("rb")
+    if path := local_path(uri):
+        return path.open("rb")
     file: IO[bytes] = fsspec.open(uri, "rb", block_size=_BLOCK).open()
     return file
 

@@ -96,6 +96,13 @@ class RunRecord:
         storage.put(fs, storage.join(folder, _FILE), text.encode())
 
     @classmethod
+    def of(cls, fs: FileSystem, folder: str, out: str) -> Self:
+        """The record of the run under `out`, which `fs` knows as `folder`; raises RecordError."""
+        if record := cls.read(fs, folder):
+            return record
+        raise RecordError(f"{out} holds no run: its run.json is missing")
+
+    @classmethod
     def read(cls, fs: FileSystem, folder: str) -> Self | None:
         """The record in a folder, or None if no run has started there."""
         path = storage.join(folder, _FILE)

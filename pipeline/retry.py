@@ -15,12 +15,12 @@ from pipeline import storage
 from pipeline.commits import MASKLETS, commit, read_commits
 from pipeline.config import RunConfig
 from pipeline.lease import Keeper, Lease, kept
+from pipeline.masklets import FAILED
 from pipeline.plan import Task, read_plan, write_plan
 from pipeline.record import RecordError, RunRecord
 from pipeline.run import Summary, finish, summarise
 from pipeline.weights import open_model
 
-_FAILED = ("failed", "crashed")
 AGAIN = "retry"
 
 
@@ -48,15 +48,13 @@ def retry(out: str, config: RunConfig) -> Summary:
 def settings_of(out: str) -> list[str]:
     """The settings of the run under `out`, as `key=value`; raises RecordError without a run."""
     fs, folder = storage.reach(out)
-    record = RunRecord.read(fs, folder)
-    if record is None:
-        raise RecordError(f"{out} holds no run: its run.json is missing")
+    record = RunRecord.of(fs, folder, out)
     return [f"{key}={json.dumps(value)}" for key, value in record.config.items()]
 
 
 def _record(fs: FileSystem, folder: str, out: str, config: RunConfig) -> RunRecord:
-    record = RunRecord.read(fs, folder)
-    if record is None or not (record.finished or _planned(fs, folder)):
+    record = RunRecord.of(fs, folder, out)
+    if not (record.finished or _planned(fs, folder)):
         raise RecordError(f"{out} holds no finished run: give the command that began it once more")
     _, checkpoint_sha256 = open_model(config.model, config.checkpoint)
     record.refuse_other(record.asked_again(config, checkpoint_sha256))
@@ -105,14 +103,14 @@ def _failed(fs: FileSystem, folder: str) -> set[int]:
     for name in _with_failures(fs, folder):
         path = storage.join(folder, MASKLETS, f"{name}.parquet")
         rows = _read(fs, path, ["task_id", "status"]).to_pylist()
-        failed |= {row["task_id"] for row in rows if row["status"] in _FAILED}
+        failed |= {row["task_id"] for row in rows if row["status"] in FAILED}
     return failed
 
 
 def _with_failures(fs: FileSystem, folder: str) -> list[str]:
     """The names of the files with failed rows."""
     commits = read_commits(fs, folder).items()
-    return [name for name, one in commits if any(one.counts.get(status) for status in _FAILED)]
+    return [name for name, one in commits if any(one.counts.get(status) for status in FAILED)]
 
 
 def _read(fs: FileSystem, path: str, columns: list[str] | None = None) -> pa.Table:

@@ -12,9 +12,10 @@ from pipeline import storage
 from pipeline.bank_folder import forget_all_banks
 from pipeline.commits import read_commits, reconcile
 from pipeline.config import RunConfig
-from pipeline.cost import TYPICAL, Speed
+from pipeline.cost import TYPICAL, Cost
 from pipeline.lease import Keeper, Lease, kept
 from pipeline.manifest import VideoEntry
+from pipeline.masklets import FAILED
 from pipeline.plan import Task, make_plan, read_plan, write_plan
 from pipeline.probe import probe_in_threads
 from pipeline.progress import Tally
@@ -48,7 +49,7 @@ class Summary:
     @property
     def failed(self) -> int:
         """Tasks without a masklet."""
-        return self.counts.get("failed", 0) + self.counts.get("crashed", 0)
+        return sum(self.counts.get(status, 0) for status in FAILED)
 
 
 def run(entries: Sequence[VideoEntry], out: str, config: RunConfig) -> Summary:
@@ -65,7 +66,7 @@ def run(entries: Sequence[VideoEntry], out: str, config: RunConfig) -> Summary:
     record = _earlier(asked, fs, folder)
     if record and record.finished:
         return summarise(record, fs, folder)
-    planned = [] if record else plan(entries, config)  # wrong input is told before we write at all
+    planned = [] if record else plan_run(entries, config)  # wrong input is told before we write
     storage.preflight(out)
     with kept(Lease.take(fs, folder), fs, folder) as keeper:
         record = _earlier(asked, fs, folder)  # another driver may have come between
@@ -80,13 +81,12 @@ def run(entries: Sequence[VideoEntry], out: str, config: RunConfig) -> Summary:
     return summary
 
 
-def plan(entries: Sequence[VideoEntry], config: RunConfig) -> list[Task]:
+def plan_run(entries: Sequence[VideoEntry], config: RunConfig) -> list[Task]:
     """The tasks of a manifest in the order and the shards in which these settings do them."""
     on_cluster = partial(probe_on_cluster, settings=config.storage)
     probe = on_cluster if len(entries) > _MANY_VIDEOS else probe_in_threads
-    device = "cpu" if config.device == "auto" else config.device
-    speed = Speed.known(config.model, device) or TYPICAL
-    return make_plan(entries, probe, speed, config.cluster.actors or _USUAL_DEVICES)
+    cost = Cost.known(config.model, config.planned_device) or TYPICAL
+    return make_plan(entries, probe, cost, config.cluster.actors or _USUAL_DEVICES)
 
 
 def _earlier(asked: RunRecord, fs: FileSystem, folder: str) -> RunRecord | None:

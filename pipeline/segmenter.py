@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import Self, TypeVar
 
 from pipeline.footage import Banks, Footage, Unfinished
-from pipeline.masklet_writer import record
+from pipeline.masklet_columns import record_frame
 from pipeline.masklets import Masklet
 from pipeline.placement import TaskError
 from pipeline.plan import Task
@@ -59,8 +59,8 @@ class Segmenter:
         """
         order = deque(task.task_id for task in tasks)
         done: dict[int, Masklet] = {}
-        with Shift(self, tasks, report) as shift:
-            for row in shift.rows():
+        with Segmentation(self, tasks, report) as segmentation:
+            for row in segmentation.rows():
                 done[row.task_id] = row
                 while order and order[0] in done:
                     yield done.pop(order.popleft())
@@ -80,7 +80,7 @@ class Segmenter:
         )
 
 
-class Shift:
+class Segmentation:
     """One turn of a segmenter at some tasks, from the first video opened to the last one closed."""
 
     def __init__(self, segmenter: Segmenter, tasks: Sequence[Task], report: Report) -> None:
@@ -142,7 +142,7 @@ class Shift:
         for key in result.found:
             footage.gpu_s[key] += gpu_s
         found = [(footage.found[key], mask) for key, mask in result.found.items()]
-        self._code(partial(record, result.frame, found, result.video.frame_size))
+        self._code(partial(record_frame, result.frame, found, result.video.frame_size))
         banks = self.segmenter.banks
         if banks and footage.is_due(banks.every_s):
             footage.saved_at = time.monotonic()

@@ -17,7 +17,7 @@ from pipeline import storage
 from pipeline.account import settle, take_up
 from pipeline.banks import SavedBanks
 from pipeline.careful import segment_carefully
-from pipeline.cluster import place, ray_session
+from pipeline.cluster import ray_session, size_pool
 from pipeline.commits import CHECKPOINT
 from pipeline.config import RunConfig, StorageConfig
 from pipeline.lease import Keeper
@@ -31,7 +31,7 @@ from pipeline.segmenter import Segmenter
 from pipeline.sink import MaskletSink, Output
 from pipeline.video import VideoInfo
 from pipeline.weights import open_model
-from sam2.devices import chosen
+from sam2.devices import resolve_device
 from sam2.model import Sam2
 from sam2.session_file import model_sha256
 
@@ -81,7 +81,7 @@ def segment(
     are, if known: more actors would have nothing to do.
     """
     resources: Mapping[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    share = place(config, resources, shards)
+    pool = size_pool(config, resources, shards)
     # With GPUs, the public map_batches wants a batch size and then glues shards together until they
     # have that many rows; a batch has to be a shard, or the objects of a video would part company.
     return tasks.map_batches_internal(
@@ -89,9 +89,9 @@ def segment(
         batch_size=None,
         batch_format="pyarrow",
         fn_constructor_args=(config, output, ledger or start_ledger(Tally())),
-        compute=ActorPoolStrategy(min_size=share.actors, max_size=share.most),
-        num_gpus=share.gpus,
-        num_cpus=share.cpus,
+        compute=ActorPoolStrategy(min_size=pool.actors, max_size=pool.most),
+        num_gpus=pool.gpus,
+        num_cpus=pool.cpus,
     )
 
 
@@ -104,7 +104,7 @@ class SegmentShard:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         self.metrics = Metrics(config.model)
         model, checkpoint_sha256 = open_model(
-            config.model, config.checkpoint, chosen(config.device), config.precision
+            config.model, config.checkpoint, resolve_device(config.device), config.precision
         )
         self.book = RemoteBook(ledger, self.metrics)
         self.segmenter = Segmenter(

@@ -14,11 +14,12 @@ from pyarrow.fs import FileSystem
 from pipeline import storage
 from pipeline.commits import MASKLETS, Commit, read_commits
 from pipeline.lease import EXPIRY_S, Lease
-from pipeline.record import RecordError, RunRecord
+from pipeline.masklets import FAILED
+from pipeline.record import RunRecord
 from pipeline.retry import AGAIN
 
 State = Literal["running", "stopped", "finished"]
-_TROUBLE = ("partial", "failed", "crashed")
+_TROUBLE = ("partial", *FAILED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,15 +59,13 @@ class Status:
     @property
     def failed(self) -> int:
         """Objects whose row has no masks."""
-        return self.done.get("failed", 0) + self.done.get("crashed", 0)
+        return sum(self.done.get(status, 0) for status in FAILED)
 
 
 def read_status(out: str, now: datetime | None = None) -> Status:
     """The status of the run under a folder or URI; raises RecordError where there is none."""
     fs, folder = storage.reach(out)
-    record = RunRecord.read(fs, folder)
-    if record is None:
-        raise RecordError(f"{out} holds no run: its run.json is missing")
+    record = RunRecord.of(fs, folder, out)
     lease = Lease.newest(fs, folder)
     heard_s = _seconds(lease.renewed, now or datetime.now(UTC)) if lease else None
     works = bool(lease and not lease.released and heard_s is not None and heard_s < EXPIRY_S)

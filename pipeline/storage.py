@@ -13,7 +13,6 @@ from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import unquote
 from uuid import uuid4
 
 import fsspec
@@ -30,7 +29,7 @@ from pyarrow.fs import (
 )
 
 from pipeline.config import StorageConfig
-from pipeline.uris import refuse_credentials
+from pipeline.uris import local_path, refuse_credentials
 
 # What the text of an S3 error means, and what to do about it.
 _S3_ADVICE = {
@@ -103,13 +102,16 @@ def filesystem(uri: str, attempts: int = 6) -> tuple[FileSystem, str]:
     On S3 a request that fails is tried `attempts` times; 6 bridge an outage of some 20 seconds and
     still fit into the notice that a spot machine gets.
     """
-    scheme, separator, _ = uri.partition("://")
-    if not separator:
-        return LocalFileSystem(), str(Path(uri).absolute())
+    try:
+        path = local_path(uri)
+    except ValueError as error:
+        raise StorageError(str(error)) from error
+    if path:
+        return LocalFileSystem(), str(path.absolute())
     try:
         return _remote(uri, attempts)
     except (ImportError, ValueError) as error:  # an unknown scheme, a package that is missing
-        raise StorageError(f"{scheme}://…: {error}") from error
+        raise StorageError(f"{uri.partition('://')[0]}://…: {error}") from error
 
 
 def reach(uri: str) -> tuple[FileSystem, str]:
@@ -126,16 +128,15 @@ def reach(uri: str) -> tuple[FileSystem, str]:
 def _remote(uri: str, attempts: int) -> tuple[FileSystem, str]:
     refuse_credentials(uri)
     scheme, _, rest = uri.partition("://")
-    if scheme == "file":
-        path = unquote(rest.removeprefix("localhost"))
-        if not path.startswith("/"):
-            raise StorageError(f"{uri}: a file's URI begins with file:///")
-        return LocalFileSystem(), path
     if scheme == "s3":
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        return _s3(rest.partition("/")[0], endpoint, attempts), rest.rstrip("/")
+        return _s3(rest.partition("/")[0], _endpoint(), attempts), rest.rstrip("/")
     other, path = fsspec.core.url_to_fs(uri)
     return PyFileSystem(FSSpecHandler(other)), path
+
+
+def _endpoint() -> str | None:
+    """The address of an S3 that is not Amazon's."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
 
 
 @lru_cache
@@ -198,8 +199,7 @@ def _create(fs: FileSystem, path: str, data: bytes) -> None:
     if isinstance(fs, LocalFileSystem):
         return _create_local(Path(path), data)
     if isinstance(fs, S3FileSystem):  # Arrow has no conditional write
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        other = fsspec.filesystem("s3", endpoint_url=endpoint)
+        other = fsspec.filesystem("s3", endpoint_url=_endpoint())
     else:
         other = fs.handler.fs
     other.pipe_file(path, data, mode="create")

@@ -18,7 +18,7 @@ from pipeline.cluster import ray_session
 from pipeline.training.config import TrainConfig
 from pipeline.training.fit import Curriculum, Fit, Note
 from pipeline.training.labelled import SourceError
-from pipeline.training.record import TrainRecord, begin, publish
+from pipeline.training.record import TrainRecord, publish, starting_model
 from sam2.training.trainer import Teacher, Trainer, TrainingError
 
 _STATE = "state.pt"
@@ -33,8 +33,8 @@ def train_model(config: TrainConfig, out: str, tell: Callable[[Note], None]) -> 
     left as it is. `tell` hears every new point of the curves.
     Raises TrainingError, SourceError or CheckpointError before anything is overwritten.
     """
-    size = begin(config).config.image_size  # wrong weights and clips are told before Ray starts
-    Curriculum(config, size).open_sources()
+    size = starting_model(config).config.image_size
+    Curriculum(config, size).open_sources()  # wrong weights and clips are told before Ray starts
     record = TrainRecord.open(config, out)
     if record.finished:
         return
@@ -75,7 +75,7 @@ def _work(settings: Mapping[str, Any]) -> None:
     rank = train.get_context().get_world_rank()
     device = get_device()
     torch.set_num_threads(config.workers.threads)
-    model = begin(config).to(device)
+    model = starting_model(config).to(device)
     # Not every lesson has a use for every weight.
     teacher = prepare_model(
         Teacher(model), parallel_strategy_kwargs={"find_unused_parameters": True}

@@ -1,8 +1,9 @@
 """What a URI may say. A manifest is somebody else's text, and URIs end up in tables and logs."""
 
 from ipaddress import ip_address
+from pathlib import Path
 from socket import inet_aton
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 # Where a video may lie.
 SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https")
@@ -20,9 +21,26 @@ def check_source(uri: str) -> None:
         return
     if scheme not in SCHEMES:
         raise ValueError(f"'{scheme}://' is not supported; use a path or {', '.join(SCHEMES)}")
+    local_path(uri)
     refuse_credentials(uri)
     if _hands_out_credentials(urlsplit(uri).hostname or ""):
         raise ValueError("this address serves credentials to cloud machines, not videos")
+
+
+def local_path(uri: str) -> Path | None:
+    """Where a path or file URI lies on this machine; None for other URIs.
+
+    Raises ValueError for a file URI that names another machine, or no whole path.
+    """
+    scheme, is_uri, rest = uri.partition("://")
+    if not is_uri:
+        return Path(uri)
+    if scheme != "file":
+        return None
+    path = unquote(rest.removeprefix("localhost"))
+    if not path.startswith("/"):
+        raise ValueError(f"{uri}: a file's URI begins with file:///")
+    return Path(path)
 
 
 def refuse_credentials(uri: str) -> None:

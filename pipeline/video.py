@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Self
-from urllib.parse import unquote
 from weakref import WeakSet
 
 import av
@@ -25,6 +24,7 @@ from av.video.frame import VideoFrame
 from pipeline.decoder import Decoder, Painter, Pixels, shown_size, turns
 from pipeline.decoder import VideoError as VideoError
 from pipeline.frame_index import index_frames
+from pipeline.uris import local_path
 
 _COPY_BLOCK = 8 << 20  # bytes
 _MOST_HELD = 512 << 20  # bytes of pictures that wait to be given backwards
@@ -53,9 +53,12 @@ class Frame:
 @contextmanager
 def local_copy(uri: str) -> Iterator[Path]:
     """The video as a local file or folder: itself if it is one, else a copy for the time being."""
-    scheme, is_uri, rest = uri.partition("://")
     with ExitStack() as held:
-        if is_uri and scheme != "file":
+        try:
+            path = local_path(uri)
+        except ValueError as error:
+            raise VideoError(str(error)) from error
+        if path is None:
             try:
                 copy = held.enter_context(tempfile.NamedTemporaryFile(prefix="masklet-"))
             except OSError as error:
@@ -63,7 +66,6 @@ def local_copy(uri: str) -> Iterator[Path]:
             _download(uri, copy)
             path = Path(copy.name)
         else:
-            path = Path(unquote(rest) if is_uri else uri)
             _check_kind(uri, path)
         yield path
 

@@ -16,7 +16,7 @@ _Member = TypeVar("_Member")
 AVX512 = "AVX512" in torch.backends.cpu.get_cpu_capability()
 
 
-def chosen(device: str) -> str:
+def resolve_device(device: str) -> str:
     """The device that a setting means: `auto` is a GPU where there is one."""
     if device != "auto":
         return device

@@ -21,7 +21,7 @@ from sam2.heap import Heap
 from sam2.images import normalise
 from sam2.model import FrameFeatures, Sam2
 from sam2.prompts import MaskPrompt, Prompt
-from sam2.reader import Clip, End, Leg, Picture
+from sam2.reader import End, FrameSource, Leg, ReadFrame
 from sam2.scheduler import Encode, Follow, ObjectFrame, Scheduler
 from sam2.task import TrackTask, VideoTask
 from sam2.tracking import FrameMask, Step, answer_mask, answer_points, memorize_prompted, track
@@ -91,7 +91,7 @@ class Engine:
 
     def run(
         self,
-        clip: Clip,
+        clip: FrameSource,
         frame_size: tuple[int, int],
         tasks: Sequence[TrackTask],
         window: tuple[int, int],
@@ -285,7 +285,7 @@ class Engine:
         return self._end_all(walks, DeviceMemoryError(self.model.device))
 
 
-def _on_device(pictures: Sequence[Picture], device: torch.device) -> Tensor:
+def _on_device(pictures: Sequence[ReadFrame], device: torch.device) -> Tensor:
     """Pictures as one batch (N, S, S, 3) uint8 on the device.
 
     They are gathered in memory from which a GPU copies by itself while the host goes on.

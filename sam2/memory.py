@@ -68,8 +68,8 @@ class MemoryBank:
     def remember(self, memory: FrameMemory, reach: int | None = None) -> Self:
         """The bank with one more tracked frame; those `reach` or more frames away are dropped.
 
-        With the pointer span less one as reach, a pass in one direction loses nothing that it
-        could read again, and the bank stays small however long the video is.
+        With `reach_of` of its spans as reach, a pass in one direction loses nothing that it could
+        read again, and the bank stays small however long the video is.
         """
         tracked = _with(self.tracked, memory)
         if reach is not None:
@@ -77,10 +77,10 @@ class MemoryBank:
         return replace(self, tracked=tracked)
 
     def recent(self, history: int, reach: int) -> Self:
-        """The bank with its `history` newest tracked frames, and those near a prompted frame.
+        """The bank with its `history` newest tracked frames, and those by a prompted frame.
 
-        A walk starts from a prompted frame or goes on where the last one ended; with the pointer
-        span less one as `reach`, either finds all that it reads.
+        Those are at most `reach` frames from it. A walk starts from a prompted frame or goes on
+        where the last one ended; with `reach_of` of the spans, either finds all that it reads.
         """
         old = self.tracked[: max(len(self.tracked) - history, 0)]
         starts = [m.frame for m in self.prompted]

@@ -15,7 +15,7 @@ _Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Answer:
+class PendingAnswer:
     """A prompt's answer whose memory is not made yet."""
 
     found: FrameMask
@@ -66,7 +66,7 @@ class Track:
     """One object of a session."""
 
     prompts: Mapping[int, Prompt] = field(default_factory=dict)
-    answers: Mapping[int, Answer] = field(default_factory=dict)
+    answers: Mapping[int, PendingAnswer] = field(default_factory=dict)
     found: Mapping[int, FrameMask] = field(default_factory=dict)
     walked: Walks = Walks()
     bank: MemoryBank = field(default_factory=MemoryBank)
@@ -93,7 +93,7 @@ class Track:
             return before.extended(prompt)
         return prompt
 
-    def answered(self, frame: int, prompt: Prompt, answer: Answer) -> Self:
+    def answered(self, frame: int, prompt: Prompt, answer: PendingAnswer) -> Self:
         """The object with one more prompt and its answer."""
         return replace(
             self,

@@ -26,7 +26,7 @@ class Frame(Protocol):
     def pixels(self) -> Pixels: ...
 
 
-class Clip(Protocol):
+class FrameSource(Protocol):
     """A video that can be walked through both ways, its frames scaled to `size` pixels square.
 
     It is read in another thread than the one that hands it over.
@@ -46,7 +46,7 @@ class Leg(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Picture:
+class ReadFrame:
     """One frame of a leg; only a prompted frame that cannot be read has no pixels."""
 
     leg: Leg
@@ -69,26 +69,26 @@ class Route:
     out: tuple[int, int]
     back: tuple[int, int]
 
-    def pictures(self, clip: Clip, size: int) -> Generator[Picture]:
+    def pictures(self, clip: FrameSource, size: int) -> Generator[ReadFrame]:
         """Reads them in the order of the walk."""
         for index in self.prompts:
             frame = next(clip.frames(index, index + 1, size=size), None)
-            yield Picture(Leg.PROMPTS, index, frame.pixels if frame else None)
+            yield ReadFrame(Leg.PROMPTS, index, frame.pixels if frame else None)
         if self.out[0] < self.out[1]:
             for frame in clip.frames(*self.out, size=size):
-                yield Picture(Leg.OUT, frame.index, frame.pixels)
+                yield ReadFrame(Leg.OUT, frame.index, frame.pixels)
         if self.back[0] < self.back[1]:
             for frame in clip.frames_reversed(*self.back, size=size):
-                yield Picture(Leg.BACK, frame.index, frame.pixels)
+                yield ReadFrame(Leg.BACK, frame.index, frame.pixels)
 
 
 class Reader:
     """Runs through pictures in a thread of its own; `news` is set whenever there is one to take."""
 
-    def __init__(self, pictures: Generator[Picture], news: Event) -> None:
+    def __init__(self, pictures: Generator[ReadFrame], news: Event) -> None:
         self._pictures = pictures
         self._news = news
-        self._decoded: deque[Picture | End] = deque()
+        self._decoded: deque[ReadFrame | End] = deque()
         self._room = Semaphore(_AHEAD)
         self._closed = False
         self._thread = Thread(target=self._read, name="masklet-reader", daemon=True)
@@ -97,7 +97,7 @@ class Reader:
         """Begins to read."""
         self._thread.start()
 
-    def peek(self) -> Picture | End | None:
+    def peek(self) -> ReadFrame | End | None:
         """What comes next, if it is there already."""
         return self._decoded[0] if self._decoded else None
 
@@ -126,6 +126,6 @@ class Reader:
         else:
             self._put(End())
 
-    def _put(self, decoded: Picture | End) -> None:
+    def _put(self, decoded: ReadFrame | End) -> None:
         self._decoded.append(decoded)
         self._news.set()

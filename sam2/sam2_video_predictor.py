@@ -22,7 +22,7 @@ from sam2.utils import misc
 from sam2.utils.misc import load_video_frames
 
 Logits = Tensor  # (objects, 1, H, W), float32; more than 0 is object
-Answer = tuple[int, list[Hashable], Logits]  # a frame, the objects, and their logits on it
+FrameLogits = tuple[int, list[Hashable], Logits]  # a frame, the objects, and their logits on it
 
 HISTORY = 100  # frames kept of each object by default: 75 MiB in the published models
 _COMPILE_MODE = "max-autotune-no-cudagraphs"  # CUDA graphs would overwrite what is remembered
@@ -93,7 +93,7 @@ class SAM2VideoPredictor(SAM2Base):
         clear_old_points: bool = True,
         normalize_coords: bool = True,
         box: Numbers | None = None,
-    ) -> Answer:
+    ) -> FrameLogits:
         """Says where an object is by clicks or a box, or corrects what was found.
 
         Points (N, 2) with labels (N,), 1 on the object and 0 off it; a box is xyxy. They are pixels
@@ -114,7 +114,7 @@ class SAM2VideoPredictor(SAM2Base):
 
     def add_new_mask(
         self, inference_state: InferenceState, frame_idx: int, obj_id: Hashable, mask: Numbers
-    ) -> Answer:
+    ) -> FrameLogits:
         """Says what an object is by its mask (H, W), of any size; all but 0 is object."""
         session = self._session(inference_state)
         drawn = torch.as_tensor(mask)
@@ -131,7 +131,7 @@ class SAM2VideoPredictor(SAM2Base):
         frame_idx: int,
         obj_id: Hashable,
         need_output: bool = True,
-    ) -> Answer | None:
+    ) -> FrameLogits | None:
         """Takes back what was said of an object on a frame."""
         session = self._session(inference_state)
         session.clear_prompt(obj_id, frame_idx)
@@ -173,7 +173,7 @@ class SAM2VideoPredictor(SAM2Base):
         start_frame_idx: int | None = None,
         max_frame_num_to_track: int | None = None,
         reverse: bool = False,
-    ) -> Iterator[Answer]:
+    ) -> Iterator[FrameLogits]:
         """Follows all objects, by default from the first prompted frame, frame after frame.
 
         At most `max_frame_num_to_track` frames after the first are visited. Of a stream, frames

@@ -39,7 +39,7 @@ class Follow:
 
 
 @dataclass(slots=True)
-class _Walk:
+class _Progress:
     """What the scheduler knows of a walk under way."""
 
     decoded: int = 0  # frames that wait to be encoded
@@ -64,7 +64,7 @@ class Scheduler:
         self.bank_bytes = bank_bytes  # of what all tracks alive may come to remember
         self._asking: deque[tuple[int, Mapping[int, int]]] = deque()
         self._banks: dict[tuple[int, int], int] = {}  # bytes of every (walk, track) alive
-        self._walks: dict[int, _Walk] = {}  # first the one whose last encoding is longest ago
+        self._walks: dict[int, _Progress] = {}  # first the one whose last encoding is longest ago
         self._ready: list[ObjectFrame] = []  # first the one that has waited longest
         self._waited = 0  # encodings that a batch has waited for
 
@@ -100,7 +100,7 @@ class Scheduler:
                 break
             self._asking.popleft()
             self._banks |= {(walk, track): size for track, size in banks.items()}
-            self._walks[walk] = _Walk()
+            self._walks[walk] = _Progress()
             admitted.append(walk)
         return admitted
 

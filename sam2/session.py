@@ -17,7 +17,7 @@ from torch import Tensor
 from sam2.components import fill_holes_in_mask_scores
 from sam2.memory import FrameMemory, reach_of
 from sam2.model import FrameFeatures, Sam2
-from sam2.object_track import Answer, Track
+from sam2.object_track import PendingAnswer, Track
 from sam2.prompts import MaskPrompt, Prompt
 from sam2.tracking import (
     ABSENT,
@@ -87,7 +87,7 @@ class Session:
             self._settle(before=frame)
         known = self.tracks.get(object_id, Track())
         prompt = known.joined(frame, prompt) if extend else prompt
-        answer = Answer(
+        answer = PendingAnswer(
             found=self._answer(known, frame, prompt),
             conditioning=known.walked.at(frame) is None or self.corrections_condition,
         )
@@ -172,7 +172,7 @@ class Session:
             )
         return self._kept([found])[0]
 
-    def _remember(self, known: Track, frame: int, answer: Answer) -> Track:
+    def _remember(self, known: Track, frame: int, answer: PendingAnswer) -> Track:
         if frame in known.conditioning and not answer.conditioning:
             return known  # as published: a correction does not displace a conditioning memory
         mask = answer.found.mask.to(self.model.device)

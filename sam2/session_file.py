@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sam2.memory import FrameMemory, MemoryBank
 from sam2.model import Sam2
-from sam2.object_track import Answer, Track, Walks
+from sam2.object_track import PendingAnswer, Track, Walks
 from sam2.prompts import MaskPrompt, PointPrompt, Prompt
 from sam2.session import Session
 from sam2.tracking import FrameMask
@@ -159,7 +159,7 @@ def _unpack(entry: Mapping[str, Any], tensors: _Tensors) -> Track:
     return Track(
         prompts=prompts,
         answers={
-            int(f): Answer(tensors.mask(f"answers.{f}"), bool(conditioning))
+            int(f): PendingAnswer(tensors.mask(f"answers.{f}"), bool(conditioning))
             for f, conditioning in entry["answers"].items()
         },
         found={f: tensors.mask(f"found.{f}") for f in entry["found"]},

@@ -34,7 +34,7 @@ class Speed:
     objects: int  # of each video
     seconds: float  # of the whole step
     stage_ms: dict[str, float]  # of a frame (encode, look) and of an object (the others)
-    occupancy: float  # of the places in the batches
+    filled: float  # how much of the places in the batches objects take
     tflops: float  # what the step computes each second
     peak_gib: float  # of the device's memory; 0 on a CPU
     growth_mib: float  # of what is held of it, from the first round to the last
@@ -73,7 +73,7 @@ def measure(model: Sam2, videos: int, objects: int, max_batch: int, rounds: int 
         objects=objects,
         seconds=seconds,
         stage_ms=_stages(model, pixels, features, read, len(filled(range(most))), rounds),
-        occupancy=steps / places,
+        filled=steps / places,
         tflops=step_flops(model.config.name, videos, objects) / seconds / 1e12,
         peak_gib=peak / 2**30,
         growth_mib=growth / 2**20,

@@ -9,7 +9,7 @@ import torch
 from sam2.config import ModelConfig
 from sam2.memory import FrameMemory, MemoryBank, reach_of
 from sam2.prompts import Prompt
-from sam2.reader import Clip
+from sam2.reader import FrameSource
 from sam2.tracking import FrameMask
 
 Direction = Literal["forward", "reverse", "both"]
@@ -102,7 +102,7 @@ class TrackTask:
 class VideoTask:
     """A video and the objects to be tracked through it."""
 
-    clip: Clip
+    clip: FrameSource
     frame_size: tuple[int, int]  # height, width of the video
     tasks: Sequence[TrackTask]  # their keys differ
     window: tuple[int, int]  # the frames to look at, half open

@@ -14,7 +14,7 @@ from sam2.config import ModelConfig
 from sam2.memory import FrameMemory, Recollection, reach_of
 from sam2.model import FrameFeatures
 from sam2.prompts import Prompt
-from sam2.reader import End, Leg, Picture, Reader, Route
+from sam2.reader import End, Leg, Reader, ReadFrame, Route
 from sam2.task import TrackState, TrackTask, VideoTask
 from sam2.tracking import FrameMask
 
@@ -35,7 +35,7 @@ class FrameResult:
 class Ahead:
     """A frame that the walk will come to."""
 
-    picture: Picture
+    picture: ReadFrame
     needed: bool  # somebody will look at it; else it is not encoded
     features: FrameFeatures | None = None
 
@@ -96,7 +96,7 @@ class Walk:
         needed = 0
         while len(self.ahead) < most:
             coming = self._reader.peek()
-            if not isinstance(coming, Picture) or coming.leg is not self.leg:
+            if not isinstance(coming, ReadFrame) or coming.leg is not self.leg:
                 break
             self._reader.take()
             self.ahead.append(Ahead(coming, self._needs(coming)))
@@ -118,7 +118,7 @@ class Walk:
     def next_leg(self) -> Leg | End | None:
         """What comes after this leg, if it is over."""
         coming = None if self.recalled or self.ahead else self._reader.peek()
-        if isinstance(coming, Picture):
+        if isinstance(coming, ReadFrame):
             return None if coming.leg is self.leg else coming.leg
         return coming
 
@@ -145,7 +145,7 @@ class Walk:
             back=(start, max(back, default=start - 1) + 1),
         )
 
-    def _needs(self, picture: Picture) -> bool:
+    def _needs(self, picture: ReadFrame) -> bool:
         if self.leg is Leg.PROMPTS:
             return picture.pixels is not None
         states = (self.states[key] for key in self._walking(picture.index))

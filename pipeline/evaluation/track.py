@@ -69,7 +69,9 @@ def track_and_score(
         return summary, score(truth, folder, rules, [clip.name for clip in clips])
 
 
-def find_clips(truth: Path, frames: Path, sequences: Sequence[str] | None = None) -> "list[Clip]":
+def find_clips(
+    truth: Path, frames: Path, sequences: Sequence[str] | None = None
+) -> "list[AnnotatedClip]":
     """The sequences of a data set, or some of them, with their pictures."""
     asked, pictures = chosen(find_masks(truth), sequences, truth), find_frames(frames)
     if missing := [name for name in asked if name not in pictures]:
@@ -78,13 +80,15 @@ def find_clips(truth: Path, frames: Path, sequences: Sequence[str] | None = None
             f"'{missing[0]}')"
         )
     try:
-        return [Clip(name, FrameFolder(pictures[name]), masks) for name, masks in asked.items()]
+        return [
+            AnnotatedClip(name, FrameFolder(pictures[name]), masks) for name, masks in asked.items()
+        ]
     except VideoError as error:
         raise EvaluationError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)
-class Clip:
+class AnnotatedClip:
     """One sequence of a data set: its pictures, and the folder of its true masks."""
 
     name: str

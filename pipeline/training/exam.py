@@ -20,7 +20,7 @@ from sam2.prompts import MaskPrompt, PointPrompt, Prompt
 from sam2.session import Session
 from sam2.task import TrackTask
 from sam2.training import shapes, textures
-from sam2.training.scenes import EASY, HARD, MEDIUM, Clip, Difficulty, draw_scene
+from sam2.training.scenes import EASY, HARD, MEDIUM, Difficulty, LabelledClip, draw_scene
 from sam2.training.walk import Kind
 
 FRAMES = 24
@@ -49,17 +49,17 @@ class Mark:
     by_frame: tuple[float, ...]
 
 
-def exam_clips(tier: str, number: int, size: int) -> list[Clip]:
+def exam_clips(tier: str, number: int, size: int) -> list[LabelledClip]:
     """The first `number` clips of a tier, as long as the exam's."""
     return list(islice(_clips(TIERS[tier], _SEEDS[tier], FRAMES, size), number))
 
 
-def practice_clips(number: int, size: int) -> list[Clip]:
+def practice_clips(number: int, size: int) -> list[LabelledClip]:
     """Short clips of middling difficulty, to watch a training by: families that it knows."""
     return list(islice(_clips(MEDIUM, _PRACTICE, PRACTICE_FRAMES, size), number))
 
 
-def _clips(level: Difficulty, seed: int, frames: int, size: int) -> Iterator[Clip]:
+def _clips(level: Difficulty, seed: int, frames: int, size: int) -> Iterator[LabelledClip]:
     """Clips one after another; of their objects only those that can be asked for."""
     for number in count():
         rng = np.random.default_rng([seed, number, 0, 1])
@@ -67,7 +67,7 @@ def _clips(level: Difficulty, seed: int, frames: int, size: int) -> Iterator[Cli
         clip = scene.render(frames, size)
         large = clip.masks[:, 0].flatten(1).sum(dim=1) >= LEAST_PIXELS
         if large.any():
-            yield Clip(clip.frames, clip.masks[large])
+            yield LabelledClip(clip.frames, clip.masks[large])
 
 
 def first_prompt(kind: Kind, mask: NDArray[np.bool_]) -> Prompt:
@@ -119,12 +119,12 @@ class Pictures:
         return reversed([*self.frames(start, stop, size=size)])
 
 
-def examine(model: Sam2, clips: Sequence[Clip], kind: Kind) -> list[Mark]:
+def examine(model: Sam2, clips: Sequence[LabelledClip], kind: Kind) -> list[Mark]:
     """Tracks every object of the clips from one prompt on its first frame."""
     return [mark for clip in clips for mark in _examine(model, clip, kind)]
 
 
-def _examine(model: Sam2, clip: Clip, kind: Kind) -> list[Mark]:
+def _examine(model: Sam2, clip: LabelledClip, kind: Kind) -> list[Mark]:
     truth = clip.masks.numpy()
     prompts = [{0: first_prompt(kind, masks[0])} for masks in truth]
     found = track(model, clip, [dict(p) for p in prompts])
@@ -132,7 +132,7 @@ def _examine(model: Sam2, clip: Clip, kind: Kind) -> list[Mark]:
 
 
 def track(
-    model: Sam2, clip: Clip, prompts: Sequence[dict[int, Prompt]]
+    model: Sam2, clip: LabelledClip, prompts: Sequence[dict[int, Prompt]]
 ) -> list[tuple[NDArray[np.bool_], NDArray[np.bool_]]]:
     """Masks (T, S, S) and presence (T,) of each object, tracked forwards from its prompts."""
     length, _, height, width = clip.frames.shape
@@ -162,7 +162,7 @@ def _mark(truth: NDArray[np.bool_], found: NDArray[np.bool_], present: NDArray[n
     )
 
 
-def corrected(model: Sam2, clip: Clip) -> list[tuple[float, float]]:
+def corrected(model: Sam2, clip: LabelledClip) -> list[tuple[float, float]]:
     """Each object's J&F from one click, and after a second one on its worst frame.
 
     That is the worst of the frames on which enough of the object shows for a person to click at.

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -88,7 +87,7 @@ class MaskletVideo:
         """Decodes from the first of the frames to the last."""
         wanted = set(frames)
         try:
-            with _local(self.name) as path, open_video(path, self.name) as video:
+            with local_copy(self.name) as path, open_video(path, self.name) as video:
                 read = {
                     frame.index: frame.pixels
                     for frame in video.frames(frames[0], frames[-1] + 1, size=size)
@@ -152,7 +151,3 @@ class AnnotatedFolder:
         if not objects:
             raise SourceError(f"{min(self.labels.files.values())}: shows no object, and goes first")
         return np.stack([labels == i for i in objects])
-
-
-def _local(uri: str) -> AbstractContextManager[Path]:
-    return local_copy(uri) if "://" in uri else nullcontext(Path(uri))

@@ -21,7 +21,7 @@ from sam2.training.start import set_first_weights
 RECORD, CURVES, PICTURE = "train.json", "curves.jsonl", "curves.png"
 
 
-def begin(config: TrainConfig) -> Sam2:
+def starting_model(config: TrainConfig) -> Sam2:
     """The model as training finds it: from its checkpoint, or with the weights of a beginner.
 
     Raises CheckpointError for weights that cannot be used.

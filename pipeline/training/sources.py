@@ -19,7 +19,7 @@ from pipeline.training.labelled import (
     masklet_videos,
 )
 from pipeline.video import VideoError
-from sam2.training.scenes import EASY, HARD, MEDIUM, WILD, Clip, Difficulty, draw_scene
+from sam2.training.scenes import EASY, HARD, MEDIUM, WILD, Difficulty, LabelledClip, draw_scene
 from sam2.training.variation import vary
 
 LEVELS = {"easy": EASY, "medium": MEDIUM, "hard": HARD, "wild": WILD}
@@ -33,7 +33,7 @@ LONGEST_STRIDE = 3  # frames of a video from one frame of a clip to the next
 class ClipSource(Protocol):
     """Something that clips can be drawn from."""
 
-    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> Clip:
+    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> LabelledClip:
         """A clip of `frames` square frames of side `size`."""
 
 
@@ -43,7 +43,7 @@ class SyntheticClips:
     def __init__(self, level: Difficulty) -> None:
         self.level = replace(level, things=CROWD)
 
-    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> Clip:
+    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> LabelledClip:
         """A clip of a new scene, fast or slow; all that happens, or a part of it."""
         stride, longer = (
             float(np.exp(rng.uniform(*np.log(span)))) for span in (STRIDES, (1.0, LONGEST_SCENE))
@@ -66,7 +66,7 @@ class LabelledClips:
                 )
         self.videos = videos
 
-    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> Clip:
+    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> LabelledClip:
         """A clip of one of the videos, from a random frame on, its frames evenly apart."""
         video = self.videos[int(rng.integers(len(self.videos)))]
         widest = min(LONGEST_STRIDE, (len(video.known) - 1) // max(frames - 1, 1))
@@ -77,7 +77,7 @@ class LabelledClips:
         truth = torch.from_numpy(np.stack([video.masks(n) for n in numbers], axis=1))
         masks = interpolate(truth.float(), size=(size, size), mode="area") >= 0.5
         name = f"{video.name}, frames {numbers[0]} to {numbers[-1]}"
-        return Clip(pixels.contiguous().to(device), masks.contiguous().to(device), name)
+        return LabelledClip(pixels.contiguous().to(device), masks.contiguous().to(device), name)
 
 
 class VariedClips:
@@ -86,7 +86,7 @@ class VariedClips:
     def __init__(self, source: ClipSource) -> None:
         self.source = source
 
-    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> Clip:
+    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> LabelledClip:
         """A clip of the source, varied."""
         return vary(rng, self.source.draw(rng, frames, size, device))
 
@@ -99,7 +99,7 @@ class Mixture:
         shares = np.array([source.share for source in sources])
         self.shares = shares / shares.sum()
 
-    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> Clip:
+    def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> LabelledClip:
         """A clip of one of them."""
         chosen = self.sources[rng.choice(len(self.sources), p=self.shares)]
         return chosen.draw(rng, frames, size, device)

@@ -26,7 +26,6 @@ class Settings:
     non_overlap_masks: bool = False  # at each pixel of a video only the strongest object is shown
     binarize_mask_from_pts_for_mem_enc: bool = True  # the mask of a prompted frame is certain
     add_all_frames_to_correct_as_cond: bool = False  # corrections make conditioning frames
-    clear_non_cond_mem_around_input: bool = False
     max_cond_frames_in_attn: int = -1  # prompted frames read at once; -1: all
 
 
@@ -48,13 +47,17 @@ class SAM2Base(Sam2):
         self.non_overlap_masks = settings.non_overlap_masks
         self.binarize_mask_from_pts_for_mem_enc = settings.binarize_mask_from_pts_for_mem_enc
         self.add_all_frames_to_correct_as_cond = settings.add_all_frames_to_correct_as_cond
-        self.clear_non_cond_mem_around_input = settings.clear_non_cond_mem_around_input
         self.max_cond_frames_in_attn = settings.max_cond_frames_in_attn
 
     @property
     def image_size(self) -> int:
         """Side of the square that every picture is scaled to."""
         return self.config.image_size
+
+    @property
+    def clear_non_cond_mem_around_input(self) -> bool:
+        """Always False: the published package ends in an error where it is True."""
+        return False
 
     @property
     def hidden_dim(self) -> int:

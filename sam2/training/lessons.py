@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sam2.training.scenes import Clip
+from sam2.training.scenes import LabelledClip
 from sam2.training.walk import Batch, Kind, Lesson
 
 LEAST_PIXELS = 40  # of an object that is prompted, at the model's picture size
 HIDING = 4.0  # how much likelier an object is chosen that is hidden at some time
 
 
-def gather(clips: Sequence[Clip], objects: int, rng: np.random.Generator) -> Batch | None:
+def gather(clips: Sequence[LabelledClip], objects: int, rng: np.random.Generator) -> Batch | None:
     """A batch of these clips with at most `objects` objects of each; None if nothing shows.
 
     An object must show where the clip starts, for there it is prompted.
@@ -30,7 +30,7 @@ def gather(clips: Sequence[Clip], objects: int, rng: np.random.Generator) -> Bat
     return Batch(frames, torch.cat(truth), rows, tuple(clip.name for clip in shown))
 
 
-def _choose(clip: Clip, most: int, rng: np.random.Generator) -> list[int]:
+def _choose(clip: LabelledClip, most: int, rng: np.random.Generator) -> list[int]:
     starts: Tensor = clip.masks[:, 0].flatten(1).sum(dim=1) >= LEAST_PIXELS
     fit = starts.nonzero()[:, 0].tolist()
     if len(fit) <= most:

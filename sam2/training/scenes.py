@@ -78,7 +78,7 @@ WILD = Difficulty(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Clip:
+class LabelledClip:
     """Frames with the masks of their objects: what training learns from."""
 
     frames: Tensor  # (T, 3, S, S) uint8
@@ -107,7 +107,7 @@ class Scene:
         stride: float = 1.0,
         device: str | torch.device = "cpu",
         start: float = 0.0,
-    ) -> Clip:
+    ) -> LabelledClip:
         """Draws `frames` pictures of side `size`, one every `stride` units of time from `start`."""
         line = torch.arange(frames, dtype=torch.float32, device=device)
         time = (start + stride * line).view(-1, 1, 1)
@@ -119,7 +119,7 @@ class Scene:
             masks = [mask & ~solid for mask in masks]
             if thing.is_object:
                 masks.append(solid)
-        return Clip(self.lens.take(picture, time), torch.stack(masks))
+        return LabelledClip(self.lens.take(picture, time), torch.stack(masks))
 
 
 def draw_scene(rng: np.random.Generator, level: Difficulty, frames: int = 8) -> Scene:

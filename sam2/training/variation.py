@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sam2.training.scenes import Clip
+from sam2.training.scenes import LabelledClip
 
 TURN, SHEAR, SHIFT = 0.4, 0.2, 0.15  # largest: radians, and shares of the picture
 SCALE, LIGHT, CONTRAST, COLOUR = 1.4, 1.3, 1.3, 1.5  # largest factors; as often below one
 GREY = 0.05  # chance of a clip without colours
 
 
-def vary(rng: np.random.Generator, clip: Clip) -> Clip:
+def vary(rng: np.random.Generator, clip: LabelledClip) -> LabelledClip:
     """The clip turned, mirrored, stretched, in other light, perhaps backwards; black beyond it."""
     frames, masks = clip.frames, clip.masks
     if rng.random() < 0.5:
@@ -23,7 +23,7 @@ def vary(rng: np.random.Generator, clip: Clip) -> Clip:
     places = F.affine_grid(_draw_map(rng)[None], [1, 1, *frames.shape[2:]], align_corners=False)
     seen = _look(frames.float() / 255, places)
     shown = _look(masks.float(), places) >= 0.5
-    return Clip((_recolour(rng, seen) * 255).round().to(torch.uint8), shown, clip.name)
+    return LabelledClip((_recolour(rng, seen) * 255).round().to(torch.uint8), shown, clip.name)
 
 
 def _look(x: Tensor, places: Tensor) -> Tensor:

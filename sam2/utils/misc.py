@@ -17,7 +17,7 @@ from sam2.components import (
     get_sdpa_settings,
     mask_to_box,
 )
-from sam2.devices import chosen
+from sam2.devices import resolve_device
 from sam2.frames import ReadAhead as AsyncVideoFrameLoader
 from sam2.frames import SizedFrames, StreamFrames, VideoSource, open_frames
 from sam2.images import MEAN, STD, Colour, from_video_picture, normalise
@@ -48,7 +48,7 @@ def load_video_frames(
     where they come out. `compute_device` is by default the GPU, where there is one.
     """
     if compute_device is None:
-        compute_device = chosen("auto")
+        compute_device = resolve_device("auto")
     device = torch.device("cpu" if offload_video_to_cpu else compute_device)
     ready = partial(_ready, mean=img_mean, deviation=img_std, device=device)
     frames, (height, width) = open_frames(video_path, image_size, ready)

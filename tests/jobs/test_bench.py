@@ -2,17 +2,14 @@ import json
 from pathlib import Path
 
 import pytest
-import typer
 
+from jobs import options
 from jobs.bench import bench
-from jobs.options import WRONG_INPUT, exit_code
 from sam2.speed import step_flops
 
 
 def run(*arguments: str) -> int:
-    app = typer.Typer()
-    app.command()(bench)
-    return exit_code(app, arguments)
+    return options.main(bench, arguments)
 
 
 def test_figures_are_told_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -28,7 +25,7 @@ def test_figures_are_told_and_kept(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_an_unknown_precision_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--precision", "float16") == WRONG_INPUT
+    assert run("--precision", "float16") == options.WRONG_INPUT
 
     assert "bfloat16, float32, exact, not 'float16'" in capsys.readouterr().err
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.doctor import main
+from jobs import options
+from jobs.doctor import doctor
 
 
 def test_the_exit_code_tells_that_a_run_would_fail(
@@ -12,12 +13,12 @@ def test_the_exit_code_tells_that_a_run_would_fail(
 ) -> None:
     (tmp_path / "file").touch()
 
-    assert main(["--out", str(tmp_path / "file" / "out")]) == 1
+    assert options.main(doctor, ["--out", str(tmp_path / "file" / "out")]) == 1
     assert "NO  storage" in capsys.readouterr().out
 
 
 def test_a_setting_that_is_wrong_is_told_before_anything_is_checked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["--set", "actors=2"]) == 2
+    assert options.main(doctor, ["--set", "actors=2"]) == 2
     assert capsys.readouterr().out == ""

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from jobs.evaluate import main
+from jobs import evaluate as job
+from jobs import options
 from tests.pipeline.evaluation.data import moving, write_masks
 
 
@@ -20,7 +21,7 @@ def truth(tmp_path: Path) -> Path:
 
 
 def evaluate(truth: Path, *more: str | Path) -> int:
-    return main(["--truth", str(truth), "--rules", "davis", *map(str, more)])
+    return options.main(job.evaluate, ["--truth", str(truth), "--rules", "davis", *map(str, more)])
 
 
 def test_scores_of_masks_are_shown_and_written(
@@ -83,7 +84,7 @@ def test_wrong_input_is_told_and_nothing_is_started(
 
 
 def test_a_missing_flag_is_wrong_input(truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--truth", str(truth)]) == 2
+    assert options.main(job.evaluate, ["--truth", str(truth)]) == 2
     assert "--rules" in capsys.readouterr().err
 
 

@@ -1,11 +1,14 @@
 """The commands `status` and `retry` as a person meets them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from jobs import retry, status
+from jobs import options
+from jobs.retry import retry
+from jobs.status import status
 from tests.pipeline.runs import row, write_rows, write_run, write_tasks
 
 
@@ -14,7 +17,7 @@ def test_a_finished_run_is_told_with_its_troubles_and_what_to_do(
 ) -> None:
     write_run(tmp_path, {"a": (row(11), row(12, "failed", "there is no such file"))}, 11, 12)
 
-    assert status.main([str(tmp_path)]) == 1
+    assert options.main(status, [str(tmp_path)]) == 1
 
     told = " ".join(capsys.readouterr().out.split())
     assert "finished at" in told
@@ -28,7 +31,7 @@ def test_a_run_that_nobody_works_on_says_how_it_goes_on(
 ) -> None:
     write_run(tmp_path, {"a": (row(11),)}, 11, 12, 21, finished=False)
 
-    assert status.main([str(tmp_path)]) == 0
+    assert options.main(status, [str(tmp_path)]) == 0
 
     told = capsys.readouterr().out
     assert "the same command goes on with it" in told
@@ -40,7 +43,7 @@ def test_a_program_reads_the_same_as_json(
 ) -> None:
     write_run(tmp_path, {"a": (row(11), row(12, "crashed", "died"))}, 11, 12)
 
-    assert status.main([str(tmp_path), "--json"]) == 1
+    assert options.main(status, [str(tmp_path), "--json"]) == 1
 
     told = json.loads(capsys.readouterr().out)
     assert told["state"] == "finished"
@@ -51,9 +54,9 @@ def test_a_program_reads_the_same_as_json(
 
 @pytest.mark.parametrize("command", [status, retry])
 def test_a_folder_without_a_run_is_wrong_input(
-    command: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert command.main([str(tmp_path)]) == 2  # type: ignore[attr-defined]
+    assert options.main(command, [str(tmp_path)]) == 2
 
     assert "holds no run" in capsys.readouterr().err
 
@@ -63,6 +66,6 @@ def test_a_retry_ends_like_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     write_tasks(tmp_path / "retry", 12)
     write_rows(tmp_path / "retry", "x", row(12))
 
-    assert retry.main([str(tmp_path)]) == 0
+    assert options.main(retry, [str(tmp_path)]) == 0
     assert "2 ok; 20 object-frames" in capsys.readouterr().out
-    assert status.main([str(tmp_path)]) == 0
+    assert options.main(status, [str(tmp_path)]) == 0

@@ -16,14 +16,8 @@ from pyarrow.fs import LocalFileSystem
 
 from pipeline import storage
 from pipeline.manifest import Prompt, PromptMask
-from pipeline.masklets import (
-    SCHEMA,
-    Masklet,
-    MaskletError,
-    encode_mask,
-    read_masklets,
-    schema_of,
-)
+from pipeline.masklets import SCHEMA, Masklet, MaskletError, read_masklets, schema_of
+from pipeline.rle import encode_mask
 
 FAILED = Masklet(
     task_id=7, video_id="a1", uri="a1.mp4", object_id=2, status="failed", error="no frames"

@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pipeline.masklets import Masklet, MaskletError, encode_mask
+from pipeline.masklets import Masklet, MaskletError
 from pipeline.overlay import (
     colour_of,
     contact_sheet,
@@ -17,6 +17,7 @@ from pipeline.overlay import (
     render_sheet,
     write_video,
 )
+from pipeline.rle import encode_mask
 
 GREY = np.full((96, 128, 3), 128, np.uint8)
 

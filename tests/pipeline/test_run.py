@@ -14,7 +14,7 @@ from pyarrow.fs import FileSelector
 
 import pipeline
 from pipeline import storage
-from pipeline.cluster import place
+from pipeline.cluster import size_pool
 from pipeline.config import RunConfig, load_config
 from pipeline.manifest import ObjectPrompts, Prompt, VideoEntry
 from pipeline.masklets import SCHEMA, Masklet, read_masklets
@@ -195,7 +195,7 @@ def test_the_job_without_its_ends_is_a_dataset_to_a_dataset(
 
 @pytest.mark.parametrize("cores", [1, 2, 3, 8, 64])
 def test_two_cpus_are_left_for_ray_data_itself_however_many_there_are(cores: int) -> None:
-    chosen = place(load_config(settings=["cluster.threads=4"]), {"CPU": cores + 2.0})
+    chosen = size_pool(load_config(settings=["cluster.threads=4"]), {"CPU": cores + 2.0})
 
     assert chosen.actors >= 1
     assert chosen.actors * chosen.cpus <= cores
@@ -205,8 +205,8 @@ def test_two_cpus_are_left_for_ray_data_itself_however_many_there_are(cores: int
 def test_there_is_one_actor_per_gpu_or_several_if_they_share() -> None:
     resources = {"CPU": 32.0, "GPU": 4.0}
 
-    alone = place(load_config(), resources)
-    shared = place(load_config(settings=["cluster.gpus_per_actor=0.5"]), resources)
+    alone = size_pool(load_config(), resources)
+    shared = size_pool(load_config(settings=["cluster.gpus_per_actor=0.5"]), resources)
 
     assert (alone.actors, alone.gpus) == (4, 1)
     assert (shared.actors, shared.gpus) == (8, 0.5)
@@ -218,12 +218,12 @@ def test_there_is_one_actor_per_gpu_or_several_if_they_share() -> None:
 def test_no_share_of_a_gpu_is_lost_to_rounding_or_lies_on_two(share: float, actors: int) -> None:
     config = load_config(settings=[f"cluster.gpus_per_actor={share}"])
 
-    assert place(config, {"CPU": 99.0, "GPU": 3.0}).actors == actors
+    assert size_pool(config, {"CPU": 99.0, "GPU": 3.0}).actors == actors
 
 
 def test_a_pool_may_grow_as_nodes_join_but_not_beyond_its_shards() -> None:
     config = load_config(settings=["cluster.max_actors=10"])
 
-    chosen = place(config, {"CPU": 16.0, "GPU": 2.0}, shards=6)
+    chosen = size_pool(config, {"CPU": 16.0, "GPU": 2.0}, shards=6)
 
     assert (chosen.actors, chosen.most) == (2, 6)

@@ -22,9 +22,10 @@ from torch import Tensor
 
 from pipeline.footage import Unfinished
 from pipeline.manifest import Direction, Prompt, PromptMask
-from pipeline.masklet_writer import record
-from pipeline.masklets import SCHEMA, Masklet, encode_mask
+from pipeline.masklet_columns import record_frame
+from pipeline.masklets import SCHEMA, Masklet
 from pipeline.plan import Task
+from pipeline.rle import encode_mask
 from pipeline.segmenter import Segmenter
 from sam2.checkpoint import load_model
 from sam2.config import model_config
@@ -291,9 +292,9 @@ def test_a_mask_that_cannot_be_coded_ends_in_an_error_and_in_no_row_that_lacks_i
     def full(frame: int, *rest: Any) -> None:
         if frame == fails:
             raise torch.OutOfMemoryError
-        record(frame, *rest)
+        record_frame(frame, *rest)
 
-    monkeypatch.setattr("pipeline.segmenter.record", full)
+    monkeypatch.setattr("pipeline.segmenter.record_frame", full)
 
     with pytest.raises(torch.OutOfMemoryError):
         list(shift.segment([task(clip)]))
@@ -312,7 +313,7 @@ def test_an_error_of_coding_lets_go_of_what_filled_the_memory(
         held.append(weakref.ref(masks))
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr("pipeline.segmenter.record", full)
+    monkeypatch.setattr("pipeline.segmenter.record_frame", full)
     gc.collect()
     gc.disable()
     try:

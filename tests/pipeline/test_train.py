@@ -14,7 +14,7 @@ from pipeline.config import ConfigError
 from pipeline.train import train_model
 from pipeline.training.config import Source, Stage, TrainConfig
 from pipeline.training.fit import Curriculum, Fit, Note
-from pipeline.training.record import begin, publish
+from pipeline.training.record import publish, starting_model
 from sam2.checkpoint import SHIPPED, load_model
 from sam2.training.trainer import Trainer, TrainingError
 
@@ -64,7 +64,7 @@ def train_here(config: TrainConfig, out: Path) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(config.workers.threads)
     try:
-        model = begin(config)
+        model = starting_model(config)
         curriculum = Curriculum(config, model.config.image_size)
         fit = Fit(config, Trainer(model, config.recipe), curriculum)
         fit.run(lambda fit: publish(fit, str(out)), nothing)

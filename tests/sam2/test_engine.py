@@ -28,7 +28,7 @@ from sam2.tracking import (
     track,
 )
 from sam2.walk import Ahead, FrameResult
-from tests.sam2.tiny import FakeClip, Picture, features_of, pictures, ready, same, tiny_model
+from tests.sam2.tiny import FakeClip, ReadFrame, features_of, pictures, ready, same, tiny_model
 
 SIZE = (48, 80)  # of the video, height and width
 CLICK = PointPrompt(points=((20, 20),), labels=(1,))
@@ -406,7 +406,7 @@ def test_a_run_may_be_left_early_and_begun_again() -> None:
 class BrokenClip(FakeClip):
     """A clip whose file is damaged: reading ends with an error before frame 3."""
 
-    def frames(self, start: int, stop: int, *, size: int) -> Iterator[Picture]:
+    def frames(self, start: int, stop: int, *, size: int) -> Iterator[ReadFrame]:
         yield from super().frames(start, min(stop, 3), size=size)
         if stop > 3:
             raise OSError("the disk is on fire")
@@ -439,7 +439,7 @@ def test_a_video_that_is_slow_to_decode_holds_up_no_other() -> None:
     gate = threading.Event()
 
     class SlowClip(FakeClip):
-        def frames(self, start: int, stop: int, *, size: int) -> Iterator[Picture]:
+        def frames(self, start: int, stop: int, *, size: int) -> Iterator[ReadFrame]:
             assert gate.wait(timeout=60)
             yield from super().frames(start, stop, size=size)
 

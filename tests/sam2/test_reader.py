@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from sam2.reader import End, Leg, Picture, Reader, Route
+from sam2.reader import End, Leg, Reader, ReadFrame, Route
 from tests.sam2.tiny import SIZE, FakeClip, pictures
 
 
@@ -19,11 +19,11 @@ class Source:
         self.read = 0
         self.closed = False
 
-    def pictures(self) -> Generator[Picture]:
+    def pictures(self) -> Generator[ReadFrame]:
         try:
             for index in range(self.count):
                 self.read += 1
-                yield Picture(Leg.OUT, index, np.zeros((2, 2, 3), np.uint8))
+                yield ReadFrame(Leg.OUT, index, np.zeros((2, 2, 3), np.uint8))
             if self.error:
                 raise self.error
         finally:
@@ -39,7 +39,7 @@ def reading(source: Source) -> Iterator[tuple[Reader, threading.Event]]:
     reader.close()
 
 
-def next_of(reader: Reader, news: threading.Event) -> Picture | End:
+def next_of(reader: Reader, news: threading.Event) -> ReadFrame | End:
     """What comes next, however long it takes."""
     while not (coming := reader.peek()):
         assert news.wait(timeout=60)
@@ -49,7 +49,7 @@ def next_of(reader: Reader, news: threading.Event) -> Picture | End:
 
 def everything(reader: Reader, news: threading.Event) -> tuple[list[int], End]:
     frames = []
-    while isinstance(coming := next_of(reader, news), Picture):
+    while isinstance(coming := next_of(reader, news), ReadFrame):
         frames.append(coming.index)
         reader.take()
     return frames, coming

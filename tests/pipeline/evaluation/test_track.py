@@ -10,7 +10,7 @@ from PIL import Image
 from pipeline.config import load_config
 from pipeline.evaluation import EvaluationError, Rules, score
 from pipeline.evaluation.folders import MaskFolder, find_frames
-from pipeline.evaluation.track import Clip, find_clips, stored, track_and_score
+from pipeline.evaluation.track import AnnotatedClip, find_clips, stored, track_and_score
 from pipeline.manifest import VideoEntry
 from pipeline.masklets import Masklet
 from pipeline.rle import decode_counts, encode_mask
@@ -41,7 +41,7 @@ def write_pictures(folder: Path, masks: Mapping[str, Labels]) -> None:
         grey.save(folder / name.replace(".png", ".jpg"))
 
 
-def clip(root: Path, masks: Mapping[str, Labels]) -> Clip:
+def clip(root: Path, masks: Mapping[str, Labels]) -> AnnotatedClip:
     write_masks(root / "Annotations/dog", masks)
     write_pictures(root / "JPEGImages/dog", masks)
     (found,) = find_clips(root, root)

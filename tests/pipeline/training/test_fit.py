@@ -25,7 +25,7 @@ from pipeline.training.exam import (
 )
 from pipeline.training.fit import Curriculum, Fit, Note
 from pipeline.training.labelled import SourceError
-from pipeline.training.record import TrainRecord, begin, publish
+from pipeline.training.record import TrainRecord, publish, starting_model
 from sam2.checkpoint import load_model
 from sam2.model import Sam2
 from sam2.prompts import MaskPrompt, PointPrompt
@@ -136,7 +136,7 @@ def test_a_resumed_fit_ends_with_the_same_weights_and_curves() -> None:
 
 def test_weights_are_published_in_half_precision_and_load(tmp_path: Path) -> None:
     config = TrainConfig(stages=CONFIG.stages, sources=CONFIG.sources)
-    model = begin(config)
+    model = starting_model(config)
     trained = Fit(config, Trainer(model, config.recipe), Curriculum(config, 256))
     trained.curves = [{"step": 20, "loss": 1.0, "dice": 0.5, "iou": 0.1}]
 
@@ -162,7 +162,7 @@ def test_a_record_says_what_changed_but_not_where_it_runs(tmp_path: Path) -> Non
 
 
 def test_only_decoder_and_memory_can_be_trained() -> None:
-    model = begin(CONFIG.model_copy(update={"trained": "decoder-and-memory"}))
+    model = starting_model(CONFIG.model_copy(update={"trained": "decoder-and-memory"}))
 
     trained = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
     assert "image_encoder" not in trained

@@ -7,21 +7,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sam2.training.scenes import Clip
+from sam2.training.scenes import LabelledClip
 from sam2.training.variation import vary
 
 SIZE = 64
 RED, GREY = (230, 40, 40), (90, 90, 90)
 
 
-def clip() -> Clip:
+def clip() -> LabelledClip:
     """A bright red square that goes right, on a grey ground that is nowhere black."""
     masks = torch.zeros(1, 5, SIZE, SIZE, dtype=torch.bool)
     for t in range(5):
         masks[0, t, 24:44, 10 + 6 * t : 30 + 6 * t] = True
     red, grey = (torch.tensor(c, dtype=torch.uint8).view(3, 1, 1) for c in (RED, GREY))
     frames = torch.stack([torch.where(mask, red, grey) for mask in masks[0]])
-    return Clip(frames, masks, "red square")
+    return LabelledClip(frames, masks, "red square")
 
 
 @settings(max_examples=40)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.clip import one_video, parse_box, parse_point
+from pipeline.command_line import one_video, parse_box, parse_point
 from pipeline.manifest import ManifestError, ObjectPrompts, Prompt
 
 

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from pipeline import storage
 from pipeline.complaints import explain
-from pipeline.manifest import Direction, ManifestError, VideoEntry, known
+from pipeline.manifest import Direction, ManifestError, VideoEntry, known_keys
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 Click = tuple[float, float, int]  # x, y, label
@@ -39,7 +39,7 @@ def parse_point(text: str) -> tuple[int, Click]:
         raise ValueError(f"point '{text}' is not of the form {form}") from None
 
 
-def parse_frames(text: str) -> tuple[int, int]:
+def _parse_frames(text: str) -> tuple[int, int]:
     """A text FIRST:STOP -> the two frames."""
     try:
         first, stop = map(int, text.split(":"))
@@ -75,13 +75,13 @@ def one_video(
     entry = {
         "video_id": PurePosixPath(video).stem,
         "uri": uri,
-        "frames": parse_frames(frames) if frames else None,
+        "frames": _parse_frames(frames) if frames else None,
         "objects": objects or None,
     }
     try:
         return VideoEntry.model_validate(entry)
     except ValidationError as error:
-        raise ManifestError(video, list(explain(error, known))) from None
+        raise ManifestError(video, list(explain(error, known_keys))) from None
 
 
 def _boxes(texts: Sequence[str]) -> dict[At, Box]:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pipeline import masklet_writer
-from pipeline.masklet_writer import MaskletWriter, record
+from pipeline import masklet_columns
+from pipeline.masklet_columns import MaskletColumns, record_frame
 from sam2.tracking import FrameMask
 
 SIZE = (30, 50)
@@ -17,18 +17,18 @@ def found(seed: int) -> FrameMask:
     return FrameMask(mask, iou, score, torch.zeros(4))
 
 
-def recorded(seeds: list[int]) -> list[MaskletWriter]:
-    writers = [MaskletWriter() for _ in seeds]
-    record(7, [(w, found(seed)) for w, seed in zip(writers, seeds, strict=True)], SIZE)
-    return writers
+def recorded(seeds: list[int]) -> list[MaskletColumns]:
+    gathered = [MaskletColumns() for _ in seeds]
+    record_frame(7, [(c, found(seed)) for c, seed in zip(gathered, seeds, strict=True)], SIZE)
+    return gathered
 
 
 @pytest.mark.parametrize("at_once", [1, 4, 100])
 def test_an_object_is_recorded_alike_alone_and_among_others(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alone = [writer for seed in range(9) for writer in recorded([seed])]
-    monkeypatch.setattr(masklet_writer, "_PIXELS", at_once * 30 * 50)
+    alone = [columns for seed in range(9) for columns in recorded([seed])]
+    monkeypatch.setattr(masklet_columns, "_PIXELS", at_once * 30 * 50)
 
     assert recorded([*range(9)]) == alone
-    assert all(writer.frame_index == [7] for writer in alone)
+    assert all(columns.frame_index == [7] for columns in alone)

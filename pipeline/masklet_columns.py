@@ -16,7 +16,7 @@ _PIXELS = 2**26  # of the masks that are scaled up together: 256 MiB of logits
 
 
 @dataclass(slots=True)
-class MaskletWriter:
+class MaskletColumns:
     """The per-frame columns of a masklet: an entry for each frame, in the order of finding."""
 
     frame_index: list[int] = field(default_factory=list)
@@ -51,8 +51,8 @@ class MaskletWriter:
 
 
 @torch.inference_mode()
-def record(
-    frame: int, found: Sequence[tuple[MaskletWriter, FrameMask]], frame_size: tuple[int, int]
+def record_frame(
+    frame: int, found: Sequence[tuple[MaskletColumns, FrameMask]], frame_size: tuple[int, int]
 ) -> None:
     """Records the objects found on a frame; their masks are scaled to (height, width) and coded."""
     masks = [mask for _, mask in found]
@@ -60,9 +60,9 @@ def record(
     for logits in torch.split(torch.stack([m.mask for m in masks]), _at_once(frame_size)):
         codes += encode_masks(upscale(logits, frame_size) > 0)
     scores = torch.stack([torch.stack((m.iou, m.score)) for m in masks]).cpu()
-    for (writer, _), code, (iou, score) in zip(found, codes, scores, strict=True):
+    for (columns, _), code, (iou, score) in zip(found, codes, scores, strict=True):
         # One by one: many at a time the last bit would depend on how many.
-        writer.add(frame, code, float(iou), float(score.sigmoid()))
+        columns.add(frame, code, float(iou), float(score.sigmoid()))
 
 
 def _at_once(frame_size: tuple[int, int]) -> int:
