@@ -48,6 +48,7 @@ def evaluate(
     with options.told():
         names = _names(sequences)
         settings = options.configured(config, setting, model=model, checkpoint=checkpoint)
+        _make_room(json_file, plot_file)
         if predictions and not (frames or out or model or checkpoint or config or setting):
             scores = score(truth, predictions, _rules(rules), names)
         elif frames and out and not predictions:
@@ -80,10 +81,17 @@ def _tracked(
     return scores
 
 
+def _make_room(*files: Path | None) -> None:
+    """Makes the folders of files to come, lest hours of tracking be for nothing."""
+    try:
+        for path in filter(None, files):
+            path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"the scores cannot be written: {error}") from error
+
+
 def _write(scores: Scores, json_file: Path | None, plot_file: Path | None) -> None:
     try:
-        for path in filter(None, (json_file, plot_file)):
-            path.parent.mkdir(parents=True, exist_ok=True)
         if json_file:
             json_file.write_text(json.dumps(scores.to_json(), indent=2, ensure_ascii=False) + "\n")
         if plot_file:

@@ -55,12 +55,18 @@ class SavedBanks:
         name = f"{n_frames:09d}-{hashlib.sha256(data).hexdigest()}.safetensors"
         try:
             storage.put(self.fs, storage.join(self._of(task), name), data)
-            for old in self._newest_first(task)[_KEPT:]:
-                self.fs.delete_file(old)
+            self._tidy(task, name)
         except OSError as error:
             print(f"task {task.task_id}: its bank is not saved: {error}", file=sys.stderr)
             return
         self.told(task.task_id)
+
+    def _tidy(self, task: Task, newest: str) -> None:
+        """Removes what this bank replaces, and any that looks newer: it was of no use to us."""
+        files = self._newest_first(task)
+        place = [PurePosixPath(path).name for path in files].index(newest)
+        for path in (*files[:place], *files[place + _KEPT :]):
+            self.fs.delete_file(path)
 
     def load(self, task: Task) -> Unfinished | None:
         """The newest bank of a task that is whole and ours, on the CPU."""
@@ -111,6 +117,7 @@ def _pack(unfinished: Unfinished, content: Mapping[str, Any]) -> bytes:
     )
     told = {
         **content,
+        "footage": unfinished.footage,
         "next_frame": state.next_frame,
         "reverse": state.reverse,
         "answers": [*state.answers],
@@ -132,7 +139,7 @@ def _unpack(data: bytes) -> tuple[dict[str, Any], Unfinished]:
         turn=_bank(tensors, "turn", told["turn"]) if told["turn"] else None,
     )
     found = MaskletColumns(**json.loads(tensors["found"].numpy().tobytes()))
-    return told, Unfinished(state, found)
+    return told, Unfinished(state, found, told["footage"])
 
 
 def _named_answers(answers: Mapping[int, FrameMask]) -> Iterator[tuple[str, Tensor]]:

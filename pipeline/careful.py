@@ -18,6 +18,8 @@ from pipeline.segmenter import Segmenter
 from sam2.engine import DeviceMemoryError
 
 MOST_DEATHS = 3  # of actors over one task
+# What plain RuntimeErrors say of memory: of a CPU, and of a GPU's libraries.
+_NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
 class Book(Protocol):
@@ -78,7 +80,9 @@ def _within_memory(
     """The masklets of the tasks, by halves where they do not fit into memory together."""
     try:
         rows = list(segmenter.segment(tasks, report))
-    except (MemoryError, torch.OutOfMemoryError) as error:
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise
         if len(tasks) == 1:
             return [_too_large(segmenter.row(tasks[0]), str(error))]
         rows, again = [], tasks
@@ -95,6 +99,13 @@ def _within_memory(
     for half in (again[:middle], again[middle:]):
         rows += _within_memory(half, segmenter, report) if half else []
     return rows
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: torch says so in several ways."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        text in str(error) for text in _NO_MEMORY
+    )
 
 
 def _too_large(row: Masklet, error: str) -> Masklet:

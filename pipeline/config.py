@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -82,6 +83,15 @@ def cores() -> int:
     return allowed or 1
 
 
+class _Yaml(yaml.SafeLoader):
+    """YAML as people write it: for YAML 1.1 a number without a dot, such as 3e-4, is a text."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
 def load_config(
     path: Path | None = None,
     settings: Iterable[str] = (),
@@ -121,7 +131,7 @@ def load_settings(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.load(path.read_text(), _Yaml)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict | None):
@@ -131,7 +141,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _value(setting: str, text: str) -> object:
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, _Yaml)
     except (yaml.YAMLError, ValueError) as error:  # the latter of a day that no month has
         raise ConfigError(f"--set {setting}: the value is no YAML: {error}") from error
 

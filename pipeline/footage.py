@@ -1,5 +1,6 @@
 """A video opened for the tasks that look at it: what is to be tracked, and what came of it."""
 
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ class Unfinished:
 
     state: TrackState
     found: MaskletColumns
+    footage: str  # of which video, as far as its size, its length and its bytes tell
 
 
 class Banks(Protocol):
@@ -55,6 +57,7 @@ class Footage:
     gpu_s: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     saved_at: float = field(default_factory=time.monotonic)
     held: ExitStack = field(default_factory=ExitStack)  # the file, open and perhaps copied here
+    identity: str = ""  # of the video: another one may lie at its URI when a run goes on
 
     @classmethod
     def open(cls, tasks: Sequence[Task], threads: int, banks: Banks | None) -> Self:
@@ -74,6 +77,8 @@ class Footage:
         path = self.held.enter_context(local_copy(uri))
         self.video = self.held.enter_context(open_video(path, uri, threads))
         info = self.video.info
+        size_b = path.stat().st_size if path.is_file() else 0
+        self.identity = f"{info.width} x {info.height}, {info.n_frames} frames, {size_b} bytes"
         asked = [track for task in self.tasks if (track := self._placed(task, self.video, banks))]
         if asked:
             window = window_of(self.tasks[0], info.n_frames)
@@ -90,7 +95,11 @@ class Footage:
             return None
         track = TrackTask(task.task_id, prompts, task.direction)
         self.found[track.key] = MaskletColumns()
-        if saved := banks.load(task) if banks else None:
+        saved = banks.load(task) if banks else None
+        if saved and saved.footage != self.identity:
+            note = f"was saved of another video ({saved.footage}), and begins anew"
+            print(f"{task.uri}: object {task.object_id} {note}", file=sys.stderr)
+        elif saved:
             self.found[track.key] = saved.found
             self.resumed_from[track.key] = saved.state.next_frame
             track = replace(track, begun=saved.state)

@@ -201,7 +201,7 @@ def _age_s(fs: FileSystem, folder: str, path: str) -> float:
     probe = storage.join(folder, _FOLDER, f"clock-{uuid4().hex}")
     storage.put(fs, probe, b"")
     try:
-        now, then = (info.mtime for info in fs.get_file_info([probe, path]))
+        now, then = storage.modified(fs, probe), storage.modified(fs, path)
     finally:
         fs.delete_file(probe)
     if now is None or then is None:  # a store without times: a lease in it does not run out

@@ -40,5 +40,14 @@ class Ledger:
             self.claims[task] = self.claims[task][-1:]
 
     def deaths(self, tasks: Sequence[int], lost_nodes: Collection[str] = ()) -> list[int]:
-        """How many actors died over each task; a node that was lost took its actors with it."""
-        return [sum(node not in lost_nodes for node in self.claims.get(task, ())) for task in tasks]
+        """How many actors died over each task.
+
+        A node that was lost took its actors with it, so it counts half, and one alone not at all:
+        but nodes may be lost over a task that takes more memory than they have.
+        """
+        return [self._deaths(task, lost_nodes) for task in tasks]
+
+    def _deaths(self, task: int, lost_nodes: Collection[str]) -> int:
+        claims = self.claims.get(task, ())
+        lost = sum(node in lost_nodes for node in claims)
+        return len(claims) - lost + lost // 2

@@ -5,20 +5,28 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.ledger import Ledger
 from pipeline.progress import Tally
 
+_ANSWER_S = 30.0  # the lease is renewed with what it says, and must not wait for ever
+
 
 def start_ledger(done: Tally) -> Any:
-    """The ledger in an actor of its own, which lives as long as somebody holds it."""
+    """The ledger in an actor of its own, which lives as long as somebody holds it.
+
+    It lives where the driver does: other nodes may be taken away, and its figures with them.
+    """
     actor: Any = ray.remote(Ledger)  # Ledger itself never heard of Ray
-    return actor.options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote(done)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    lasting = {"max_restarts": -1, "max_task_retries": -1}
+    return actor.options(num_cpus=0, scheduling_strategy=here, **lasting).remote(done)
 
 
 def tally(ledger: Any) -> Tally:
-    """What the ledger knows to be done."""
-    done: Tally = ray.get(ledger.read.remote())
+    """What the ledger knows to be done; Ray's GetTimeoutError where it does not answer."""
+    done: Tally = ray.get(ledger.read.remote(), timeout=_ANSWER_S)
     return done
 
 

@@ -106,8 +106,9 @@ def finish(
         print(f"{trouble}: its objects are tracked again", file=sys.stderr)
     done = summarise(record, fs, folder)
     if done.rows < len(tasks):
-        tally = replace(done.tally, tracked=keeper.lease.tracked)
-        carry_out(tasks, tally, keeper, Output(fs, folder, record.run_id), config)
+        tally = replace(done.tally, tracked=keeper.read().tracked)
+        output = Output(fs, folder, record.run_id, record.checkpoint_sha256)
+        carry_out(tasks, tally, keeper, output, config)
         done = summarise(record, fs, folder)
     if done.rows != len(tasks):
         raise RuntimeError(f"{folder} has {done.rows} rows for {len(tasks)} tasks: run it again")

@@ -147,7 +147,7 @@ class Segmentation:
         if banks and footage.is_due(banks.every_s):
             footage.saved_at = time.monotonic()
             for key, state in result.states.items():
-                unfinished = Unfinished(state, footage.found[key])
+                unfinished = Unfinished(state, footage.found[key], footage.identity)
                 self._code(partial(banks.save, footage.task(key), unfinished))
         self.report(len(result.found))
 

@@ -22,6 +22,7 @@ class Output:
     fs: FileSystem
     folder: str
     run_id: str
+    checkpoint_sha256: str  # of the weights that all its rows come from
 
 
 class MaskletSink(BlockBasedFileDatasink):

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -31,9 +32,15 @@ from pipeline.segmenter import Segmenter
 from pipeline.sink import MaskletSink, Output
 from pipeline.video import VideoInfo
 from pipeline.weights import open_model
+from sam2.checkpoint import CheckpointError
 from sam2.devices import resolve_device
 from sam2.model import Sam2
 from sam2.session_file import model_sha256
+
+_log = logging.getLogger(__name__)
+# Actors in a row that may fail to start. One node without its GPU must not end the run, and
+# weights that no node can read should end it soon.
+_INIT_DEATHS = 10
 
 
 def carry_out(
@@ -103,9 +110,18 @@ class SegmentShard:
         torch.set_num_threads(config.threads)
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         self.metrics = Metrics(config.model)
+        device = resolve_device(config.device)
         model, checkpoint_sha256 = open_model(
-            config.model, config.checkpoint, resolve_device(config.device), config.precision
+            config.model, config.checkpoint, device, config.precision
         )
+        if output and checkpoint_sha256 != output.checkpoint_sha256:
+            raise CheckpointError(
+                f"the weights on {socket.gethostname()} are not those that the run began with: "
+                f"{config.checkpoint or config.model} has the SHA-256 {checkpoint_sha256[:12]}… "
+                f"there, and not {output.checkpoint_sha256[:12]}…"
+            )
+        if device == "cpu" and ray.get_runtime_context().get_accelerator_ids()["GPU"]:
+            _log.warning("Ray gave this actor a GPU that torch does not see: it works on the CPU")
         self.book = RemoteBook(ledger, self.metrics)
         self.segmenter = Segmenter(
             model,
@@ -124,7 +140,9 @@ class SegmentShard:
         take_up(tasks)
         try:
             masklets = segment_carefully(tasks, self.segmenter, self.book)
-        except torch.AcceleratorError as error:
+        except RuntimeError as error:
+            if not _is_of_device(error):
+                raise
             # What is wrong with the device outlasts the error, but seldom the process. Ray starts
             # another one and gives it this shard again; after sys.exit it would not.
             names = sorted({task.video_id for task in tasks})
@@ -142,6 +160,12 @@ class SegmentShard:
         return SavedBanks(output.fs, output.folder, owner, every_s, self.book.forgive)
 
 
+def _is_of_device(error: RuntimeError) -> bool:
+    """Whether a GPU is in trouble: its libraries say so in errors of no kind of their own."""
+    named = ("CUDA error", "cuDNN error", "CUBLAS_STATUS")
+    return isinstance(error, torch.AcceleratorError) or any(text in str(error) for text in named)
+
+
 def _context(output: Output) -> DataContext:
     """Ray Data's settings for long work that must not be lost or done twice."""
     context = DataContext.get_current().copy()
@@ -153,6 +177,7 @@ def _context(output: Output) -> DataContext:
     )
     context.use_datasource_v2 = False  # the new reader packs small files, so shards, into one task
     context.target_max_block_size = None  # one block per shard: written and committed as a whole
+    context.max_consecutive_actor_init_deaths = _INIT_DEATHS
     context.execution_no_progress_timeout_s = -1  # a long video may be silent for an hour
     context.enable_progress_bars = False  # ours counts what users count
     return context

@@ -4,11 +4,13 @@ A file is always written whole, from memory. A stream that an error closes would
 it holds, and half a Parquet file can open like a whole one.
 """
 
+import errno
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
@@ -51,6 +53,13 @@ _S3_ADVICE = {
 _BUSY = ("SERVICE_UNAVAILABLE", "SLOW_DOWN", "THROTTLING", "HTTP status 503")
 _PASSING = (*_BUSY, "INTERNAL_FAILURE", "NETWORK_CONNECTION", "REQUEST_TIMEOUT", "HTTP status 5")
 _PATIENCE = "MASKLET_STORAGE_PATIENCE_S"
+# The same of errors that tell it by a number or by their name, as those of fsspec's stores do.
+_ERRNOS = {
+    *(errno.EBUSY, errno.EAGAIN, errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.EPIPE),
+    *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED),
+    *(errno.ENETUNREACH, errno.EHOSTUNREACH),
+}
+_CONNECTION = ("Connect", "Disconnected", "HTTPClientError")
 _LONGEST_PAUSE_S = 30.0
 _DRAFT = ".tmp"  # and a dot before it: a file that is being written
 
@@ -62,14 +71,18 @@ class StorageError(OSError):
 
 
 def environment(settings: StorageConfig) -> dict[str, str]:
-    """These settings as the environment variables that every client reads."""
+    """These settings as the environment variables that every client reads.
+
+    Where a setting is silent this process's own variable goes on, to workers elsewhere too.
+    """
     wanted = {
         _PATIENCE: str(settings.patience_s),
         "AWS_ENDPOINT_URL": settings.endpoint,
         "AWS_ENDPOINT_URL_S3": settings.endpoint,  # which clients prefer where it is set
         "AWS_REQUEST_CHECKSUM_CALCULATION": settings.checksums,
     }
-    return {name: value for name, value in wanted.items() if value}
+    told = {name: value or os.environ.get(name) for name, value in wanted.items()}
+    return {name: value for name, value in told.items() if value}
 
 
 def use(settings: StorageConfig) -> None:
@@ -78,8 +91,28 @@ def use(settings: StorageConfig) -> None:
     _s3.cache_clear()  # a client reads them when it is made
 
 
-def patiently(action: Callable[[], _Result], passing: Sequence[str] = _PASSING) -> _Result:
-    """Does this, again and again while a store has trouble that may pass, for a limited time.
+def asks_to_wait(error: Exception) -> bool:
+    """Whether a server says that the same request may well succeed a little later."""
+    status = getattr(error, "status", None) or getattr(error, "code", None)
+    if isinstance(status, int):
+        return status == 429 or status >= 500
+    return isinstance(error, TimeoutError) or any(name in str(error) for name in _BUSY)
+
+
+def may_pass(error: Exception) -> bool:
+    """The same, or whether a store cannot be reached."""
+    return (
+        asks_to_wait(error)
+        or (isinstance(error, OSError) and error.errno in _ERRNOS)
+        or any(name in str(error) for name in _PASSING)
+        or any(name in type(error).__name__ for name in _CONNECTION)
+    )
+
+
+def patiently(
+    action: Callable[[], _Result], passes: Callable[[Exception], bool] = may_pass
+) -> _Result:
+    """Does this, again and again while a store has trouble that passes, for a limited time.
 
     The pauses grow and are drawn by lot, so that a thousand machines do not come back at once.
     """
@@ -87,10 +120,9 @@ def patiently(action: Callable[[], _Result], passing: Sequence[str] = _PASSING) 
     for attempt in count():
         try:
             return action()
-        except OSError as error:
+        except Exception as error:  # each store has its own kinds
             pause_s = random.uniform(0, min(_LONGEST_PAUSE_S, 0.5 * 2**attempt))
-            may_pass = any(name in str(error) for name in passing)
-            if not may_pass or time.monotonic() + pause_s > end:
+            if not passes(error) or time.monotonic() + pause_s > end:
                 raise
             time.sleep(pause_s)
     raise AssertionError("count() does not end")
@@ -121,7 +153,7 @@ def reach(uri: str) -> tuple[FileSystem, str]:
     """
     fs, folder = filesystem(uri, attempts=2)
     with _explained("read", uri, right="s3:ListBucket"):
-        patiently(lambda: fs.get_file_info(folder), _BUSY)
+        patiently(lambda: fs.get_file_info(folder), asks_to_wait)
     return filesystem(uri)
 
 
@@ -211,6 +243,11 @@ def _create_local(path: Path, data: bytes) -> None:
     try:
         draft.write_bytes(data)
         os.link(draft, path)  # unlike a rename, this fails where there is a file
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        with path.open("xb") as file:  # a disk without links: a reader may see a part
+            file.write(data)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -223,6 +260,15 @@ def _draft(path: Path) -> Path:
 def exists(fs: FileSystem, path: str) -> bool:
     """Whether there is a file (not a folder) with this path."""
     return patiently(lambda: bool(fs.get_file_info(path).is_file))
+
+
+def modified(fs: FileSystem, path: str) -> datetime | None:
+    """When a file was written, by the clock of its store; None where that keeps no times."""
+    time: datetime | None = fs.get_file_info(path).mtime
+    if time is None and isinstance(fs, PyFileSystem):  # Arrow knows but one of their names for it
+        with suppress(NotImplementedError):
+            time = fs.handler.fs.modified(path)
+    return time
 
 
 def read_bytes(fs: FileSystem, path: str) -> bytes:
@@ -271,7 +317,7 @@ def preflight(uri: str) -> None:
     fs, folder = filesystem(uri, attempts=2)  # a wrong address should be told at once
     probe = join(folder, f"masklet-probe-{uuid4().hex}")
     with _explained("write to", uri, right="s3:PutObject"):
-        patiently(lambda: _put_once(fs, probe, b"probe"), _BUSY)
+        patiently(lambda: _put_once(fs, probe, b"probe"), asks_to_wait)
     fs, _ = filesystem(uri)
     with _explained("read", uri, right="s3:GetObject"):
         # Patiently: the address is right, or we could not have written.
@@ -289,7 +335,7 @@ def _explained(deed: str, uri: str, right: str) -> Iterator[None]:
     """Turns a failure into a StorageError that says what to do."""
     try:
         yield
-    except (OSError, NotImplementedError) as error:  # the latter from a web server, say
+    except (OSError, NotImplementedError, ValueError) as error:  # of a web server, of a wrong path
         advice = [text for name, text in _S3_ADVICE.items() if name in str(error)]
         meaning = advice[0].format(right=right) if advice else str(error) or "it takes no files"
         raise StorageError(f"cannot {deed} {uri}: {meaning}") from error

@@ -89,6 +89,7 @@ def _work(settings: Mapping[str, Any]) -> None:
     try:
         if rank == 0:
             fit.run(partial(_save, out=settings["out"]), board.write.remote)
+            publish(fit, settings["out"])  # again, for whoever was restarted after the last step
         else:
             fit.run(lambda fit: train.report({}), lambda note: None)
     except (TrainingError, SourceError) as error:  # to try again would not help

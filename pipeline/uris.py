@@ -25,6 +25,8 @@ def check_source(uri: str) -> None:
     refuse_credentials(uri)
     if _hands_out_credentials(urlsplit(uri).hostname or ""):
         raise ValueError("this address serves credentials to cloud machines, not videos")
+    if "::" in urlsplit(uri).path:
+        raise ValueError("'::' in a URI would join two of them: give the file another name")
 
 
 def local_path(uri: str) -> Path | None:

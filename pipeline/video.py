@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import IO, Self
@@ -21,6 +22,7 @@ import fsspec
 import numpy as np
 from av.video.frame import VideoFrame
 
+from pipeline import storage
 from pipeline.decoder import Decoder, Painter, Pixels, shown_size, turns
 from pipeline.decoder import VideoError as VideoError
 from pipeline.frame_index import index_frames
@@ -82,12 +84,21 @@ def _check_kind(uri: str, path: Path) -> None:
 
 
 def _download(uri: str, copy: IO[bytes]) -> None:
+    # A store that cannot be reached comes back; a host on the web may never have been there.
+    on_the_web = uri.startswith(("http://", "https://"))
+    passes = storage.asks_to_wait if on_the_web else storage.may_pass
     try:
-        with fsspec.open(uri, "rb") as source:
-            shutil.copyfileobj(source, copy, _COPY_BLOCK)
-        copy.flush()
+        storage.patiently(partial(_download_once, uri, copy), passes)
     except Exception as error:  # each storage has its own kinds, which have nothing in common
         raise VideoError(f"{uri}: cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _download_once(uri: str, copy: IO[bytes]) -> None:
+    copy.seek(0)
+    copy.truncate()
+    with fsspec.open(uri, "rb") as source:
+        shutil.copyfileobj(source, copy, _COPY_BLOCK)
+    copy.flush()
 
 
 class Video:
@@ -137,18 +148,25 @@ class Video:
     def frames_reversed(
         self, start: int = 0, stop: int | None = None, *, size: int | None = None, chunk: int = 16
     ) -> Iterator[Frame]:
-        """The same frames from the last to the first, holding up to `chunk` of them at a time."""
+        """The same frames from the last to the first, held in parts of `chunk` or so.
+
+        Each part is decoded from the keyframe before it. Where that is far, parts are as long as an
+        eighth of the way, for every frame on it is decoded again for each of them.
+        """
         painter = self._painter(size)
         asked = range(self.info.n_frames)[start:stop]
         area = size * size if size else self.info.width * self.info.height
-        chunk = max(1, min(chunk, _MOST_HELD // (3 * area)))
+        most = max(1, _MOST_HELD // (3 * area))
+        end = asked.stop
         with self._decoder() as decoder:
-            for end in range(asked.stop, asked.start, -chunk):
-                part = range(max(asked.start, end - chunk), end)
+            while end > asked.start:
+                way = end - self._index.first_for(end - 1)
+                part = range(max(asked.start, end - min(max(chunk, way // 8), most)), end)
                 read = self._read(decoder, part)
                 held = [(i, self._painted(painter, i, frame)) for i, frame in read]
                 while held:
                     yield self._finished(*held.pop())
+                end = part.start
 
     def damage(self, start: int = 0, stop: int | None = None) -> str:
         """What is known, after reading, to be wrong with [start, stop); empty if nothing is."""

@@ -12,8 +12,9 @@
 # A Ray cluster of our own on an allocation. From the repository's root, on a disk that all machines
 # share:
 #
-#   sbatch configs/cluster/slurm.sh masklet run --manifest FILE --out URI
+#   sbatch configs/cluster/slurm.sh masklet run --manifest FILE --out URI --set cluster.max_actors=8
 #
+# max_actors are the GPUs of all machines: those that come after the run has begun are used too.
 # A job that is preempted is queued again and goes on where it was.
 set -euo pipefail
 

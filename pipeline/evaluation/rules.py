@@ -65,6 +65,20 @@ def score_sequence(name: str, truth: Path, predicted: Path, rules: Rules) -> lis
     ]
 
 
+def refuse_unscorable(truth: Path, rules: Rules) -> None:
+    """Raises EvaluationError where true masks allow no score, whatever is predicted."""
+    if rules == "davis":
+        masks = MaskFolder(truth)
+        davis_objects(masks)
+        _refuse_gaps(masks)
+        _counted(masks)
+    elif folders := object_folders(truth):
+        for folder in folders.values():
+            _refuse_unseen(folder)
+    else:
+        _counted(MaskFolder(truth))
+
+
 def refuse_folders(sequence: Path) -> None:
     """Raises EvaluationError for the layout that SA-V alone knows."""
     if object_folders(sequence):
@@ -139,13 +153,17 @@ def _score_folder(
 ) -> ObjectScores:
     if not predicted.path.is_dir():
         raise EvaluationError(f"{predicted.path}: there is no such folder, but the object is asked")
-    found = _score_sav(name, truth, predicted)
-    if not found:
+    _refuse_unseen(truth)
+    (found,) = _score_sav(name, truth, predicted)
+    return ObjectScores(name, object_name, found.frames)
+
+
+def _refuse_unseen(truth: MaskFolder) -> None:
+    if not any(ids_in(truth.read(frame)) for frame in _counted(truth)):
         raise EvaluationError(
             f"{truth.path}: has no mask with the object in it on any frame that counts, so it "
             "cannot be scored: leave the object out"
         )
-    return ObjectScores(name, object_name, found[0].frames)
 
 
 def _counted(truth: MaskFolder) -> list[int]:

@@ -28,7 +28,7 @@ from pipeline.evaluation.folders import (
     object_folders,
 )
 from pipeline.evaluation.metric import Mask
-from pipeline.evaluation.rules import Rules, davis_objects, refuse_folders
+from pipeline.evaluation.rules import Rules, davis_objects, refuse_folders, refuse_unscorable
 from pipeline.evaluation.scores import Scores, chosen, score
 from pipeline.frame_folder import FrameFolder
 from pipeline.manifest import ObjectPrompts, Prompt, PromptMask, VideoEntry
@@ -96,10 +96,14 @@ class AnnotatedClip:
     truth: Path
 
     def entry(self, rules: Rules) -> VideoEntry:
-        """Its line of the manifest: each object prompted where it first appears."""
+        """Its line of the manifest: each object prompted where it first appears.
+
+        Raises EvaluationError where there would be no score after all that work.
+        """
         objects = tuple(self._davis_objects() if rules == "davis" else self._sav_objects())
         if not objects:
             raise EvaluationError(f"{self.truth}: shows no object, so there is none to track")
+        refuse_unscorable(self.truth, rules)
         uri = str(self.pictures.path.absolute())
         return VideoEntry(video_id=self.name, uri=uri, objects=objects)
 

@@ -90,11 +90,6 @@ class TrainConfig(Part):
         return sum(stage.steps for stage in self.stages)
 
     @property
-    def longest(self) -> int:
-        """Frames of the longest clips."""
-        return max(stage.frames for stage in self.stages)
-
-    @property
     def recipe(self) -> Recipe:
         """How weights follow gradients."""
         return Recipe(

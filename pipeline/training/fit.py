@@ -74,7 +74,8 @@ class Curriculum:
     def _mixture(self, sources: Sequence[Source]) -> Mixture:
         key = tuple(sources)
         if key not in self.mixtures:
-            self.mixtures[key] = Mixture(key, self.config.longest)
+            users = (s for s in self.config.stages if (s.sources or self.config.sources) == key)
+            self.mixtures[key] = Mixture(key, longest=max(stage.frames for stage in users))
         return self.mixtures[key]
 
 

@@ -1,5 +1,6 @@
 """Where clips come from: drawn scenes, our own masklets, folders like those of DAVIS."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,13 +59,18 @@ class LabelledClips:
     """Parts of videos whose objects are known."""
 
     def __init__(self, videos: Sequence[LabelledVideo], longest: int) -> None:
+        self.videos: list[LabelledVideo] = []
         for video in videos:
-            if len(video.known) < longest:
-                raise SourceError(
-                    f"{video.name}: has {len(video.known)} frames with masks, but a stage wants "
-                    f"clips of {longest}: leave it out, or make the stage's clips shorter"
-                )
-        self.videos = videos
+            if len(video.known) >= longest:
+                self.videos.append(video)
+                continue
+            found = f"has {len(video.known)} frames on which all its objects are known"
+            print(f"{video.name}: {found}, too few for a clip: left out", file=sys.stderr)
+        if not self.videos:
+            raise SourceError(
+                f"{videos[0].name}: like all others has fewer than the {longest} frames with masks "
+                "that a stage's clips want: make those shorter, or give longer videos"
+            )
 
     def draw(self, rng: np.random.Generator, frames: int, size: int, device: str) -> LabelledClip:
         """A clip of one of the videos, from a random frame on, its frames evenly apart."""

@@ -1,5 +1,6 @@
 """Saved banks: a track taken up in its middle ends as if nothing had happened."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -137,6 +138,36 @@ def test_a_bank_of_another_model_is_of_no_use(
     assert "another run or model" in capsys.readouterr().err
     assert row.resumed_from is None
     assert result(row) == result(undisturbed[0])
+
+
+def test_banks_that_nobody_can_use_do_not_push_out_those_that_follow(
+    long: Path, undisturbed: list[Masklet], tmp_path: Path
+) -> None:
+    segment([task(long)], banks(tmp_path, "run 1, model a"))  # as far as it goes
+
+    with pytest.raises(Killed):
+        segment([task(long)], banks(tmp_path, "run 1, model b", KillAfter))
+    (row,) = segment([task(long)], banks(tmp_path, "run 1, model b"))
+
+    assert row.resumed_from is not None
+    assert result(row) == result(undisturbed[0])
+
+
+@pytest.mark.parametrize(("n_frames", "width"), [(8, 96), (12, 112)])
+def test_a_bank_of_what_lay_there_before_is_of_no_use(
+    long: Path, tmp_path: Path, n_frames: int, width: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = tmp_path / "clip.mp4"
+    shutil.copy(long, clip)
+    with pytest.raises(Killed):
+        segment([task(clip)], banks(tmp_path, kind=KillAfter))
+    write_clip(clip, n_frames, width)
+
+    (row,) = segment([task(clip)], banks(tmp_path))
+
+    assert "another video" in capsys.readouterr().err
+    assert row.resumed_from is None
+    assert result(row) == result(segment([task(clip)])[0])
 
 
 def test_only_the_two_newest_banks_are_kept(long: Path, tmp_path: Path) -> None:

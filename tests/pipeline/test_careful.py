@@ -135,7 +135,12 @@ def test_whoever_kills_is_struck_out_and_nobody_else_is_lost(
     assert book.ledger.read().tasks == len(tasks)
 
 
-@pytest.mark.parametrize("full", [torch.OutOfMemoryError, MemoryError])
+def without_memory() -> RuntimeError:
+    """As torch tells it of a CPU."""
+    return RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+
+@pytest.mark.parametrize("full", [torch.OutOfMemoryError, MemoryError, without_memory])
 def test_what_does_not_fit_together_is_tracked_by_halves(full: Callable[[], Exception]) -> None:
     segmenter = FakeSegmenter(room=2, full=full)
 

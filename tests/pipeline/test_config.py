@@ -64,6 +64,13 @@ def test_what_looks_like_a_date_is_a_name() -> None:
     assert load_config(settings=["checkpoint=2026-11-28"]).checkpoint == "2026-11-28"
 
 
+@pytest.mark.parametrize("text", ["3e-4", "0.0003", "3.0e-4", "3E-4"])
+def test_a_number_may_be_written_as_people_do(text: str) -> None:
+    tuned = ROOT / "configs" / "train" / "finetune.yaml"
+
+    assert load_settings(TrainConfig, tuned, [f"learning_rate={text}"]).learning_rate == 3e-4
+
+
 def test_a_place_in_a_list_can_be_set_by_its_number() -> None:
     tuned = ROOT / "configs" / "train" / "finetune.yaml"
 

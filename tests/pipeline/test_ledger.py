@@ -40,6 +40,14 @@ def test_a_lost_node_is_nobodys_fault() -> None:
     assert ledger.deaths([1], lost_nodes={"spot"}) == [1]
 
 
+def test_nodes_that_are_lost_again_and_again_over_one_task_are_no_accident() -> None:
+    ledger = Ledger(Tally())
+    for node in "abcdef":
+        ledger.claim([1], node)
+
+    assert ledger.deaths([1], lost_nodes={*"abcdef"}) == [3]
+
+
 def test_a_task_that_gets_further_every_time_is_never_struck_out_but_one_that_stalls_is() -> None:
     ledger = Ledger(Tally())
 

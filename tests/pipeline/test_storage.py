@@ -1,5 +1,6 @@
 """The same calls do the same on the local disk, on S3, and on what fsspec knows."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -253,6 +254,65 @@ def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(OSError, match="SLOW_DOWN"):
         storage.patiently(failing(65_535, "AWS Error SLOW_DOWN"))
+
+
+class ServerDisconnectedError(Exception):
+    """Called as aiohttp's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "passes"),
+    [
+        (OSError(errno.EBUSY, "Please reduce your request rate."), True),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), True),
+        (TimeoutError(), True),
+        (ServerDisconnectedError(), True),
+        (FileNotFoundError(errno.ENOENT, "nothing there"), False),
+        (PermissionError("Access Denied"), False),
+        (ValueError("no such scheme"), False),
+    ],
+)
+def test_what_may_pass_is_known_by_its_number_or_its_name(error: Exception, passes: bool) -> None:
+    assert storage.may_pass(error) is passes
+
+
+@pytest.mark.parametrize(("status", "waits"), [(503, True), (429, True), (403, False)])
+def test_a_server_may_ask_to_wait(status: int, waits: bool) -> None:
+    error = OSError("said by HTTP")
+    error.status = status  # type: ignore[attr-defined]
+
+    assert storage.asks_to_wait(error) is waits
+
+
+def test_workers_elsewhere_hear_of_the_endpoint_in_this_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://here:9000")
+    monkeypatch.delenv("AWS_ENDPOINT_URL_S3", raising=False)
+
+    assert storage.environment(StorageConfig())["AWS_ENDPOINT_URL"] == "http://here:9000"
+    there = storage.environment(StorageConfig(endpoint="http://there"))
+    assert there["AWS_ENDPOINT_URL"] == there["AWS_ENDPOINT_URL_S3"] == "http://there"
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])
+def test_a_disk_without_links_lets_one_of_two_make_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, "no links here")
+
+    monkeypatch.setattr(storage.os, "link", refuse)
+    fs, path = LocalFileSystem(), str(tmp_path / "file")
+
+    assert storage.create(fs, path, b"first")
+    assert not storage.create(fs, path, b"second")
+    assert storage.list_files(fs, str(tmp_path)) == [path]
+
+
+def test_preflight_names_a_path_that_is_none(s3_bucket: str) -> None:
+    with pytest.raises(StorageError, match=f"cannot write to {s3_bucket}//out"):
+        storage.preflight(f"{s3_bucket}//out")
 
 
 @pytest.mark.parametrize("text", ["AWS Error ACCESS_DENIED", "No space left on device"])

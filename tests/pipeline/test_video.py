@@ -1,9 +1,11 @@
+import errno
 import importlib.util
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import decoder
+from pipeline import decoder, storage
 from pipeline.video import Frame, Video, VideoError, local_copy
 
 Picture = NDArray[np.uint8]
@@ -612,6 +614,51 @@ def test_a_video_that_is_not_there_is_named(uri: str) -> None:
 @pytest.mark.parametrize("name", ["x" * 300, "/dev/null", "file:///a%00.mp4"])
 def test_a_video_that_cannot_be_reached_is_named(name: str) -> None:
     with pytest.raises(VideoError, match=f"^{name}: "), local_copy(name):
+        pass
+
+
+def test_backwards_no_frame_is_decoded_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grey = [np.full((32, 32, 3), number, np.uint8) for number in range(200)]
+    video = Video(write_clip(tmp_path / "a.mp4", grey, options={"keyint": "250"}))
+    decoded = count()
+    frames = decoder.Decoder.frames
+
+    def counted(self: decoder.Decoder, *asked: Any) -> Iterator[Any]:
+        for found in frames(self, *asked):
+            next(decoded)
+            yield found
+
+    monkeypatch.setattr(decoder.Decoder, "frames", counted)
+
+    read = [frame.index for frame in video.frames_reversed(size=16, chunk=1)]
+
+    assert read == [*reversed(range(200))]
+    assert next(decoded) < 10 * 200  # frame by frame it would be a hundred times as many
+
+
+def test_a_store_that_is_away_for_a_moment_costs_no_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    fs = fsspec.filesystem("memory")
+    fs.pipe("/bucket/clip.mp4", b"video")
+    troubles = [OSError(errno.EBUSY, "Please reduce your request rate."), TimeoutError()]
+    monkeypatch.setattr(storage.time, "sleep", lambda seconds: None)
+
+    def opened(uri: str, mode: str) -> object:
+        if troubles:
+            raise troubles.pop()
+        return fs.open("/bucket/clip.mp4", mode)
+
+    monkeypatch.setattr("pipeline.video.fsspec.open", opened)
+    with local_copy("memory://bucket/clip.mp4") as copy:
+        assert copy.read_bytes() == b"video"
+    assert not troubles
+
+
+def test_a_video_that_is_not_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage.time, "sleep", lambda seconds: pytest.fail("it waited"))
+
+    with pytest.raises(VideoError, match="FileNotFoundError"), local_copy("memory://no/clip.mp4"):
         pass
 
 

@@ -144,6 +144,22 @@ def test_a_sequence_without_objects_cannot_be_tracked(tmp_path: Path) -> None:
             clip(tmp_path, nothing).entry(rules)
 
 
+def test_what_could_not_be_scored_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    late = {name: squares({1: (0, 0)}) for name in ENTERING}
+    late["00003.png"] = squares({1: (0, 0), 2: (20, 0)})
+    write_objects(tmp_path / "Annotations/dog", late, [1, 2])
+    write_pictures(tmp_path / "JPEGImages/dog", late)
+    out = tmp_path / "out"
+
+    with pytest.raises(EvaluationError, match=r"dog/001: .*cannot be scored: leave the object out"):
+        track_and_score(tmp_path, tmp_path, "sav", str(out), load_config())
+
+    two = dict(list(ENTERING.items())[:2])
+    with pytest.raises(EvaluationError, match=r"has 2 masks; .* takes three"):
+        clip(tmp_path / "short", two).entry("davis")
+    assert not out.exists()
+
+
 def test_an_object_s_folder_is_called_by_a_number(tmp_path: Path) -> None:
     write_masks(tmp_path / "Annotations/dog/collie", ENTERING)
     write_pictures(tmp_path / "JPEGImages/dog", ENTERING)

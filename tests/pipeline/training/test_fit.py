@@ -107,6 +107,22 @@ def test_sources_that_never_show_an_object_are_told(tmp_path: Path) -> None:
         Curriculum(CONFIG.model_copy(update={"sources": sources}), SIZE).batch(0)
 
 
+def test_a_source_need_only_be_as_long_as_the_clips_of_its_own_stages(tmp_path: Path) -> None:
+    square = np.zeros((64, 64), np.uint8)
+    square[16:48, 16:48] = 1
+    for folder, suffix in (("JPEGImages", "jpg"), ("Annotations", "png")):
+        (tmp_path / folder / "still").mkdir(parents=True)
+        Image.fromarray(square).save(tmp_path / folder / "still" / f"00000.{suffix}")
+    first, second = CONFIG.stages
+    stills = first.model_copy(update={"sources": (Source(davis=str(tmp_path)),)})
+    config = CONFIG.model_copy(update={"stages": (stills, second)})
+
+    curriculum = Curriculum(config, SIZE)
+    curriculum.open_sources()
+
+    assert "still" in curriculum.batch(0)[0].names[0]
+
+
 def test_stages_follow_one_another_and_batches_come_in_order() -> None:
     curriculum = Curriculum(CONFIG, SIZE)
 

@@ -169,10 +169,22 @@ def test_missing_or_empty_data_is_told(tmp_path: Path, run: str, davis: Path) ->
         open_source(Source(synthetic="wild", pictures=str(tmp_path)), 2)
     with pytest.raises(SourceError, match="holds no masklets"):
         open_source(Source(masklets=str(tmp_path / "nowhere")), 2)
-    with pytest.raises(SourceError, match=r"has 6 frames with masks, but a stage wants clips of 9"):
+    with pytest.raises(SourceError, match="fewer than the 9 frames with masks"):
         open_source(Source(davis=str(davis)), 9)
-    with pytest.raises(SourceError, match="has 6 frames with masks"):
+    with pytest.raises(SourceError, match="fewer than the 7 frames with masks"):
         open_source(Source(masklets=run), 7)
+
+
+def test_a_video_too_short_for_a_clip_is_left_out_with_a_note(
+    davis: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in sorted((davis / "Annotations" / "bear").iterdir())[2:]:
+        path.unlink()
+
+    source = LabelledClips(davis_videos(davis), 4)
+
+    assert [Path(video.name).name for video in source.videos] == ["bike"]
+    assert "bear: has 2 frames" in capsys.readouterr().err
 
 
 def test_masks_that_do_not_fit_their_pictures_are_told(davis: Path) -> None:
