@@ -27,7 +27,6 @@ from bench.machine import machine
 from pipeline.config import load_settings
 from pipeline.masklets import Masklet, schema_of
 from pipeline.overlay import write_video
-from pipeline.rle import encode_mask
 from pipeline.train import train_model
 from pipeline.training.config import Source, TrainConfig
 from pipeline.training.exam import LEAST_PIXELS, examine
@@ -88,26 +87,9 @@ def _label(clips: list[LabelledClip], folder: Path) -> None:
     for number, clip in enumerate(clips):
         video = folder / f"{number}.mp4"
         write_video(video, iter(clip.frames.permute(0, 2, 3, 1).contiguous().numpy()), 24)
-        masks = clip.masks[0].numpy()
-        rows.append(
-            Masklet(
-                task_id=number,
-                video_id=str(number),
-                uri=str(video),
-                object_id=1,
-                status="ok",
-                height=_SIZE,
-                width=_SIZE,
-                n_frames=_FRAMES,
-                frame_index=list(range(_FRAMES)),
-                timestamp_s=[t / 24 for t in range(_FRAMES)],
-                counts=[encode_mask(mask) for mask in masks],
-                score=[1.0] * _FRAMES,
-                object_score=[float(mask.any()) for mask in masks],
-                area=[int(mask.sum()) for mask in masks],
-                bbox=[[0.0] * 4] * _FRAMES,
-            ).to_row()
-        )
+        masks = dict(enumerate(clip.masks[0].numpy()))
+        names = {"task_id": number, "video_id": str(number), "uri": str(video), "object_id": 1}
+        rows.append(Masklet.of_masks(masks, fps=24, n_frames=_FRAMES, **names).to_row())
     (folder / "masklets").mkdir()
     table = pa.Table.from_pylist(rows, schema=schema_of("corrected"))
     pq.write_table(table, folder / "masklets" / "corrected.parquet")

@@ -24,7 +24,7 @@ from pipeline.config import RunConfig
 from pipeline.evaluation.scores import Scores, score
 from pipeline.evaluation.track import AnnotatedClip, find_clips, track_and_score
 from pipeline.masklets import Masklet
-from pipeline.rle import decode_counts, encode_mask
+from pipeline.rle import decode_counts
 
 _RESULTS = Path(__file__).parent / "results" / "realvideo.json"
 
@@ -82,26 +82,17 @@ def _followed(clip: AnnotatedClip, follow: Follow) -> list[Masklet]:
         assert prompt.frame is not None
         height, width = prompt.mask.size
         first = decode_counts(str(prompt.mask.counts), height, width)
-        masks = [*follow(frames[prompt.frame :], first)]
-        numbers = list(range(prompt.frame, len(frames)))
+        masks = dict(enumerate(follow(frames[prompt.frame :], first), start=prompt.frame))
         masklets.append(
-            Masklet(
+            Masklet.of_masks(
+                masks,
+                fps=clip.pictures.info.fps,
                 task_id=task,
                 video_id=clip.name,
                 uri=entry.uri,
                 object_id=asked.object_id,
                 label=asked.label,
-                status="ok",
-                height=height,
-                width=width,
                 n_frames=len(frames),
-                frame_index=numbers,
-                timestamp_s=[0.0] * len(masks),
-                counts=[encode_mask(mask) for mask in masks],
-                score=[1.0] * len(masks),
-                object_score=[1.0] * len(masks),
-                area=[int(mask.sum()) for mask in masks],
-                bbox=[[0.0] * 4] * len(masks),
             )
         )
     return masklets

@@ -12,7 +12,7 @@ from pyarrow.fs import FileSystem
 
 from pipeline import storage
 from pipeline.manifest import Prompt
-from pipeline.rle import decode_counts
+from pipeline.rle import decode_counts, encode_mask
 
 Status = Literal["ok", "partial", "failed", "crashed"]
 FAILED: tuple[Status, ...] = ("failed", "crashed")  # rows without masks
@@ -98,6 +98,28 @@ class Masklet:
     resumed_from: int | None = None  # the frame at which a saved memory bank took it up again
     gpu_s: float = 0.0
 
+    @classmethod
+    def of_masks(cls, masks: Mapping[int, NDArray[np.bool_]], fps: float, **known: Any) -> Self:
+        """A masklet with masks (H, W) from elsewhere, at least one, by frame; taken for certain.
+
+        `known` are its other columns, as far as they are known.
+        """
+        height, width = next(iter(masks.values())).shape
+        return cls(
+            status="ok",
+            height=height,
+            width=width,
+            fps=fps,
+            frame_index=list(masks),
+            timestamp_s=[frame / fps for frame in masks],
+            counts=[encode_mask(mask) for mask in masks.values()],
+            score=[1.0] * len(masks),
+            object_score=[float(mask.any()) for mask in masks.values()],
+            area=[int(mask.sum()) for mask in masks.values()],
+            bbox=[_box(mask) for mask in masks.values()],
+            **known,
+        )
+
     def __post_init__(self) -> None:
         lengths = {name: len(getattr(self, name)) for name in _PER_FRAME}
         if len(set(lengths.values())) > 1:
@@ -135,6 +157,15 @@ class Masklet:
         """The masklet in a row of a table with SCHEMA."""
         prompts = tuple(Prompt.model_validate(prompt) for prompt in row["prompts"])
         return cls(**{**row, "prompts": prompts})
+
+
+def _box(mask: NDArray[np.bool_]) -> list[float]:
+    """x, y, width, height of a mask; zeros of an empty one, as COCO has it."""
+    rows, columns = np.nonzero(mask)
+    if not len(rows):
+        return [0.0] * 4
+    left, top = columns.min(), rows.min()
+    return [float(x) for x in (left, top, columns.max() + 1 - left, rows.max() + 1 - top)]
 
 
 def schema_of(run_id: str) -> pa.Schema:

@@ -59,6 +59,20 @@ def tracked(stack: NDArray[np.bool_], score: float = 0.5) -> Masklet:
     )
 
 
+def test_masks_from_elsewhere_make_a_masklet() -> None:
+    there = np.zeros((4, 6), bool)
+    there[1:3, 2:6] = True
+    names = {"task_id": 0, "video_id": "v", "uri": "v.mp4", "object_id": 1}
+
+    masklet = Masklet.of_masks({3: there, 5: np.zeros((4, 6), bool)}, fps=2.0, **names)
+
+    assert np.array_equal(masklet.mask(3), there)
+    assert not masklet.mask(5).any()
+    assert (masklet.timestamp_s, masklet.area) == ([1.5, 2.5], [8, 0])
+    assert masklet.bbox == [[2.0, 1.0, 4.0, 2.0], [0.0] * 4]
+    assert masklet.object_score == [1.0, 0.0]
+
+
 def write(folder: str | Path, name: str, *masklets: Masklet) -> None:
     fs, path = storage.filesystem(storage.join(str(folder), "masklets", name))
     table = pa.Table.from_pylist([masklet.to_row() for masklet in masklets], schema_of("run1"))

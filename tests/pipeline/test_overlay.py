@@ -17,7 +17,6 @@ from pipeline.overlay import (
     render_sheet,
     write_video,
 )
-from pipeline.rle import encode_mask
 
 GREY = np.full((96, 128, 3), 128, np.uint8)
 
@@ -34,25 +33,15 @@ def read(path: Path) -> list[NDArray[np.uint8]]:
 
 
 def masklet(object_id: int, frames: range) -> Masklet:
-    masks = [square(30, 10 + t) for t in frames]
-    return Masklet(
+    return Masklet.of_masks(
+        {t: square(30, 10 + t) for t in frames},
+        fps=10.0,
         task_id=object_id,
         video_id="clip",
         uri="clip.mp4",
         object_id=object_id,
         label="square",
-        status="ok",
-        height=GREY.shape[0],
-        width=GREY.shape[1],
-        fps=10.0,
         n_frames=8,
-        frame_index=list(frames),
-        timestamp_s=[t / 10 for t in frames],
-        counts=[encode_mask(mask) for mask in masks],
-        score=[1.0 for _ in frames],
-        object_score=[1.0 for _ in frames],
-        area=[int(mask.sum()) for mask in masks],
-        bbox=[[10.0 + t, 30.0, 24.0, 24.0] for t in frames],
     )
 
 
@@ -167,5 +156,7 @@ def test_a_sheet_is_drawn_even_of_fewer_frames_than_tiles(clip: Path, tmp_path: 
 
 
 def test_a_run_that_tracked_nothing_says_so(clip: Path, tmp_path: Path) -> None:
+    nothing = Masklet(task_id=1, video_id="clip", uri="clip.mp4", object_id=1, status="ok")
+
     with pytest.raises(MaskletError, match="object 1 of video 'clip'"):
-        render_overlay(clip, [masklet(1, range(0))], tmp_path / "o.mp4")
+        render_overlay(clip, [nothing], tmp_path / "o.mp4")

@@ -52,9 +52,10 @@ def test_a_driver_that_went_on_with_a_run_is_not_credited_with_what_it_found(
         kept(Lease.take(FS, str(tmp_path)), FS, str(tmp_path)) as keeper,
         keeper.telling(lambda: Tally(tasks=1, object_frames=FRAMES)),
     ):
-        keeper.lease.renew(FS, str(tmp_path), keeper.read())
+        began = (datetime.now(UTC) - timedelta(seconds=20)).isoformat()
+        replace(keeper.lease, began=began).renew(FS, str(tmp_path), keeper.read())
 
-    assert read_status(str(tmp_path)).rate in (None, 0.0)
+        assert read_status(str(tmp_path)).rate == 0.0
 
 
 def test_a_driver_that_is_silent_or_gone_has_stopped(tmp_path: Path) -> None:

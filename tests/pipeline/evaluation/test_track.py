@@ -1,6 +1,7 @@
 """Prompts made of first masks, and predictions written as the official tools read them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from pipeline.evaluation.folders import MaskFolder, find_frames
 from pipeline.evaluation.track import AnnotatedClip, find_clips, stored, track_and_score
 from pipeline.manifest import VideoEntry
 from pipeline.masklets import Masklet
-from pipeline.rle import decode_counts, encode_mask
+from pipeline.rle import decode_counts
 from pipeline.storage import filesystem, list_files
 from tests.pipeline.evaluation.data import (
     Labels,
@@ -192,23 +193,16 @@ def test_pictures_that_are_none_are_told_before_anything_is_started(tmp_path: Pa
 
 def masklet(object_id: int, masks: Mapping[int, Labels], score: float = 0.5, **other) -> Masklet:
     """What a run found of one object, on the frames from its prompt on."""
-    return Masklet(
+    found = Masklet.of_masks(
+        {frame: mask > 0 for frame, mask in masks.items()},
+        fps=1,
         task_id=object_id,
         video_id="dog",
         uri="dog",
         object_id=object_id,
-        status="ok",
-        height=48,
-        width=64,
-        frame_index=list(masks),
-        timestamp_s=[0.0] * len(masks),
-        counts=[encode_mask(mask > 0) for mask in masks.values()],
-        score=[score] * len(masks),
-        object_score=[1.0] * len(masks),
-        area=[int((mask > 0).sum()) for mask in masks.values()],
-        bbox=[[0.0] * 4] * len(masks),
         **other,
     )
+    return replace(found, score=[score] * len(masks))
 
 
 def truthful(ids: list[int], labels: bool = False) -> list[Masklet]:

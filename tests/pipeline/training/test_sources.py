@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 
 from pipeline.masklets import Masklet, schema_of
-from pipeline.rle import encode_mask
 from pipeline.training.config import Source
 from pipeline.training.labelled import SourceError, davis_videos, masklet_videos
 from pipeline.training.sources import (
@@ -35,22 +34,14 @@ def true_mask(t: int) -> np.ndarray:
 @pytest.fixture
 def run(clip: Path, tmp_path: Path) -> str:
     """What a run on the clip would leave, had it found the square."""
-    masklet = Masklet(
+    masklet = Masklet.of_masks(
+        {t: true_mask(t) for t in range(FRAMES)},
+        fps=12,
         task_id=0,
         video_id="square",
         uri=str(clip),
         object_id=1,
-        status="ok",
-        height=HEIGHT,
-        width=WIDTH,
         n_frames=FRAMES,
-        frame_index=list(range(FRAMES)),
-        timestamp_s=[t / 12 for t in range(FRAMES)],
-        counts=[encode_mask(true_mask(t)) for t in range(FRAMES)],
-        score=[1.0] * FRAMES,
-        object_score=[1.0] * FRAMES,
-        area=[576] * FRAMES,
-        bbox=[[8.0 + 4 * t, 20.0, 24.0, 24.0] for t in range(FRAMES)],
     )
     (tmp_path / "masklets").mkdir()
     table = pa.Table.from_pylist([masklet.to_row()], schema=schema_of("r"))
