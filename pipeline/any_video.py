@@ -12,7 +12,12 @@ from pipeline.video import Frame, Video, VideoInfo
 
 
 class AnyVideo(Protocol):
-    """What a file and a folder have in common."""
+    """What a file and a folder have in common.
+
+    `timestamps` are seconds, one for each frame. Frames of [start, stop) come in display order, or
+    from the last to the first; those that cannot be read are left out, and `damage` tells of them.
+    With `size` they are scaled to so many pixels square.
+    """
 
     @property
     def info(self) -> VideoInfo: ...

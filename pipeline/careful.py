@@ -23,7 +23,10 @@ _NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STAT
 
 
 class Book(Protocol):
-    """The ledger as one actor sees it."""
+    """The ledger as one actor sees it: whose hands tasks are in, and how often that ended badly.
+
+    `deaths` has a count for each task asked for, in their order.
+    """
 
     def claim(self, tasks: Sequence[int]) -> None: ...
 

@@ -60,6 +60,7 @@ def one_video(
     Every box is a new object: 1, 2, … in their order. The points are those of object 1. An
     object's number in front says otherwise, as in 2@0:210,350,1, and with several boxes every
     point must have one.
+    Raises ValueError for texts that cannot be read, ManifestError for what they cannot mean.
     """
     box_at = _boxes(boxes)
     points_at = _points(points, several_boxes=len(boxes) > 1)

@@ -129,7 +129,7 @@ class Masklet:
         return f"object {self.object_id} of video '{self.video_id}'"
 
     def mask(self, frame_index: int) -> NDArray[np.bool_]:
-        """The mask (H, W) on one frame of the video."""
+        """The mask (H, W) on one frame of the video; raises MaskletError if it was not tracked."""
         if frame_index not in self.frame_index:
             raise MaskletError(f"{self} was not tracked on frame {frame_index}")
         return self._decode(self.counts[self.frame_index.index(frame_index)])
@@ -184,6 +184,7 @@ def read_masklets(uri: str, filesystem: FileSystem | None = None) -> Iterator[Ma
     """The masklets that a run has written so far, file by file, so not in the order of its tasks.
 
     `uri` is the run's --out; with a filesystem given, a path in that.
+    Raises MaskletError for a file that is not of masklets.
     """
     fs, folder = (filesystem, uri) if filesystem else storage.filesystem(uri)
     for path in storage.list_files(fs, storage.join(folder, "masklets")):

@@ -109,6 +109,7 @@ def make_plan(
     The objects of a video stay together, unless it alone would keep the run waiting and is worth
     more than one of the `devices`. The same input gives the same plan. A video that cannot be
     probed is planned all the same: its tasks will fail and say why.
+    Raises PlanError if a video names no objects.
     """
     refuse_bare(entries)
     infos = list(probe([entry.uri for entry in entries]))

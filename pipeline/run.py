@@ -56,8 +56,9 @@ def run(entries: Sequence[VideoEntry], out: str, config: RunConfig) -> Summary:
     """Labels the videos of a manifest, one masklet row per object under `out`.
 
     What an earlier, unfinished run of the same settings, manifest and model has done is kept, and a
-    finished one is left as it is. Wrong input, or another driver at work on the same output, raises
-    an error before anything is started.
+    finished one is left as it is.
+    Raises before anything is started: CheckpointError, ConfigError, PlanError, RecordError for an
+    output of another run, StorageError, LeaseError where another driver works on it.
     """
     storage.use(config.storage)
     _, checkpoint_sha256 = open_model(config.model, config.checkpoint)

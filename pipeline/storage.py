@@ -133,6 +133,7 @@ def filesystem(uri: str, attempts: int = 6) -> tuple[FileSystem, str]:
 
     On S3 a request that fails is tried `attempts` times; 6 bridge an outage of some 20 seconds and
     still fit into the notice that a spot machine gets.
+    Raises StorageError for an unknown scheme, credentials in a URI, or a package that is missing.
     """
     try:
         path = local_path(uri)
@@ -313,7 +314,10 @@ def entries(fs: FileSystem, folder: str) -> list[FileInfo]:
 
 
 def preflight(uri: str) -> None:
-    """Proves with one small file that we may write, read, list and delete in a folder."""
+    """Proves with one small file that we may write, read, list and delete in a folder.
+
+    Raises StorageError, which says what cannot be done and what to do.
+    """
     fs, folder = filesystem(uri, attempts=2)  # a wrong address should be told at once
     probe = join(folder, f"masklet-probe-{uuid4().hex}")
     with _explained("write to", uri, right="s3:PutObject"):

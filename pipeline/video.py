@@ -54,7 +54,10 @@ class Frame:
 
 @contextmanager
 def local_copy(uri: str) -> Iterator[Path]:
-    """The video as a local file or folder: itself if it is one, else a copy for the time being."""
+    """The video as a local file or folder: itself if it is one, else a copy for the time being.
+
+    Raises VideoError, which names the URI.
+    """
     with ExitStack() as held:
         try:
             path = local_path(uri)
@@ -102,7 +105,10 @@ def _download_once(uri: str, copy: IO[bytes]) -> None:
 
 
 class Video:
-    """One video in a local file. Every reading opens the file anew, so several may run at once."""
+    """One video in a local file. Every reading opens the file anew, so several may run at once.
+
+    Raises VideoError where not one frame can be shown; `name` is what errors call it.
+    """
 
     def __init__(self, path: Path | str, *, name: str | None = None, threads: int = 1) -> None:
         self.path = Path(path)

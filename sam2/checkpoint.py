@@ -42,7 +42,10 @@ def load_model(
 
 
 def load_weights(model: Sam2, path: Path) -> None:
-    """Fills `model` with the weights in `path`; each must be there, finite and of its shape."""
+    """Fills `model` with the weights in `path`; each must be there, finite and of its shape.
+
+    Raises CheckpointError, which names those that are not.
+    """
     weights = read_weights(path)
     own = model.state_dict()
     missing = sorted(own.keys() - weights.keys())
@@ -65,7 +68,10 @@ def load_weights(model: Sam2, path: Path) -> None:
 
 
 def read_weights(path: Path) -> Mapping[str, Tensor]:
-    """The state dict in a `.safetensors` file, or under the key `model` of a published `.pt`."""
+    """The state dict in a `.safetensors` file, or under the key `model` of a published `.pt`.
+
+    Raises CheckpointError for a file that holds none.
+    """
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint {path}.")
     try:

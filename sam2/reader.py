@@ -29,7 +29,8 @@ class Frame(Protocol):
 class FrameSource(Protocol):
     """A video that can be walked through both ways, its frames scaled to `size` pixels square.
 
-    It is read in another thread than the one that hands it over.
+    Frames of [start, stop) come in order, or from the last to the first; those that cannot be read
+    are left out. It is read in another thread than the one that hands it over.
     """
 
     def frames(self, start: int, stop: int, *, size: int) -> Iterator[Frame]: ...

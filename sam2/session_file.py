@@ -52,7 +52,10 @@ def save_session(session: Session, path: str | PathLike[str]) -> None:
 
 
 def load_session(session: Session, path: str | PathLike[str]) -> None:
-    """Puts what the file knows into a session with the same model and the same video."""
+    """Puts what the file knows into a session with the same model and the same video.
+
+    Raises SessionError where it is of others, or is no such file.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             content = json.loads((file.metadata() or {})[_METADATA])

@@ -89,6 +89,7 @@ def find_masks(root: Path) -> dict[str, Path]:
     """The folder of masks of each sequence in a data set, or in a folder of sequences.
 
     Also known are a folder per sequence with Annotations in it, and DAVIS's 480p.
+    Raises EvaluationError where there are none.
     """
     return _find(root, _MASKS, "masks (PNG)")
 

@@ -72,7 +72,7 @@ def track_and_score(
 def find_clips(
     truth: Path, frames: Path, sequences: Sequence[str] | None = None
 ) -> "list[AnnotatedClip]":
-    """The sequences of a data set, or some of them, with their pictures."""
+    """The sequences of a data set, or some of them, with their pictures; raises EvaluationError."""
     asked, pictures = chosen(find_masks(truth), sequences, truth), find_frames(frames)
     if missing := [name for name in asked if name not in pictures]:
         raise EvaluationError(
