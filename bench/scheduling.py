@@ -11,7 +11,7 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +26,7 @@ from pipeline.manifest import ObjectPrompts, Prompt, VideoEntry
 from pipeline.masklets import Masklet, read_masklets
 from pipeline.plan import Task
 from pipeline.run import run
+from pipeline.segmenter import Report
 from pipeline.video import VideoInfo
 
 RESULTS = Path(__file__).parent / "results"
@@ -42,13 +43,13 @@ class Sleeper:
         self.gate, self.actors = gate, int(os.environ[_ACTORS])
         self.nap_s = float(os.environ[_NAP])
 
-    def segment(self, tasks: Sequence[Task], report: Callable[[int], None]) -> Iterator[Masklet]:
+    def segment(self, tasks: Sequence[Task], report: Report) -> Iterator[Masklet]:
         """A row for each task, a nap later."""
         while len(list(self.gate.iterdir())) < self.actors:
             time.sleep(0.05)
         for task in tasks:
             time.sleep(self.nap_s)
-            report(1)
+            report({task.task_id: 1})
             yield self.row(task)
 
     def row(self, task: Task) -> Masklet:

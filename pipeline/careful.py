@@ -4,7 +4,7 @@ Nobody can tell in advance which task will. So what was in hand when an actor di
 with ever less beside it: first each video alone, then each object alone, and then it is struck out.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Protocol
@@ -13,8 +13,7 @@ import torch
 
 from pipeline.masklets import Masklet
 from pipeline.plan import Task
-from pipeline.progress import Tally
-from pipeline.segmenter import Segmenter
+from pipeline.segmenter import Report, Segmenter
 from sam2.engine import DeviceMemoryError
 
 MOST_DEATHS = 3  # of actors over one task
@@ -25,7 +24,8 @@ _NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STAT
 class Book(Protocol):
     """The ledger as one actor sees it: whose hands tasks are in, and how often that ended badly.
 
-    `deaths` has a count for each task asked for, in their order.
+    `deaths` has a count for each task asked for, in their order. `tell` hears of each object found
+    on a frame, and `finish` of rows: how many frames their tasks have masks on by then.
     """
 
     def claim(self, tasks: Sequence[int]) -> None: ...
@@ -34,15 +34,13 @@ class Book(Protocol):
 
     def deaths(self, tasks: Sequence[int]) -> list[int]: ...
 
-    def add(self, done: Tally) -> None: ...
+    def tell(self, frames: Mapping[int, int]) -> None: ...
+
+    def finish(self, frames: Mapping[int, int]) -> None: ...
 
 
 def segment_carefully(tasks: Sequence[Task], segmenter: Segmenter, book: Book) -> list[Masklet]:
     """One masklet for each task, in their order, whatever happened when they were tried before."""
-
-    def report(object_frames: int) -> None:
-        book.add(Tally(object_frames=object_frames, tracked=object_frames))
-
     ids = [task.task_id for task in tasks]
     deaths = dict(zip(ids, book.deaths(ids), strict=True))
     rows = {
@@ -53,10 +51,10 @@ def segment_carefully(tasks: Sequence[Task], segmenter: Segmenter, book: Book) -
     for group in groups(tasks, deaths):
         members = [task.task_id for task in group]
         book.claim(members)
-        for row in _within_memory(group, segmenter, report):
+        for row in _within_memory(group, segmenter, book.tell):
             rows[row.task_id] = replace(row, attempts=deaths[row.task_id] + 1)
         book.release(members)
-    book.add(Tally(tasks=len(tasks)))
+    book.finish({task_id: len(rows[task_id].frame_index) for task_id in ids})
     return [rows[task_id] for task_id in ids]
 
 
@@ -77,9 +75,7 @@ def groups(tasks: Sequence[Task], deaths: Mapping[int, int]) -> Iterator[list[Ta
         yield fresh
 
 
-def _within_memory(
-    tasks: Sequence[Task], segmenter: Segmenter, report: Callable[[int], None]
-) -> list[Masklet]:
+def _within_memory(tasks: Sequence[Task], segmenter: Segmenter, report: Report) -> list[Masklet]:
     """The masklets of the tasks, by halves where they do not fit into memory together."""
     try:
         rows = list(segmenter.segment(tasks, report))

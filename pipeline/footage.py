@@ -54,6 +54,7 @@ class Footage:
     found: dict[int, MaskletColumns] = field(default_factory=dict)  # by task_id
     errors: dict[int, Exception] = field(default_factory=dict)
     resumed_from: dict[int, int] = field(default_factory=dict)  # frames
+    n_found: dict[int, int] = field(default_factory=lambda: defaultdict(int))  # frames, so far
     gpu_s: dict[int, float] = field(default_factory=lambda: defaultdict(float))
     saved_at: float = field(default_factory=time.monotonic)
     held: ExitStack = field(default_factory=ExitStack)  # the file, open and perhaps copied here
@@ -101,6 +102,7 @@ class Footage:
             print(f"{task.uri}: object {task.object_id} {note}", file=sys.stderr)
         elif saved:
             self.found[track.key] = saved.found
+            self.n_found[track.key] = len(saved.found.frame_index)
             self.resumed_from[track.key] = saved.state.next_frame
             track = replace(track, begun=saved.state)
         return track

@@ -47,7 +47,7 @@ class Lease:
     renewed: str
     released: bool = False
     began: str | None = None  # to work, with what earlier drivers had done:
-    before: int = 0  # object-frames
+    before: int = 0  # object-frames tracked
     tasks: int = 0
     object_frames: int = 0
     tracked: int = 0
@@ -154,12 +154,12 @@ class Keeper:
     @contextmanager
     def telling(self, read: Callable[[], Tally]) -> Iterator[None]:
         """Takes the figures from here while the block runs."""
-        self.lease = replace(self.lease, began=_now(), before=read().object_frames)
+        self.lease = replace(self.lease, began=_now(), before=read().tracked)
         self.read = read
         try:
             yield
         finally:
-            last = read()
+            last = self._newest()
             self.read = lambda: last
 
     def end(self) -> None:

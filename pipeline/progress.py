@@ -51,14 +51,14 @@ def show_bar(read: Callable[[], Tally], total: Tally, done: threading.Event) -> 
         TextColumn("{task.completed} of {task.total} object-frames, {task.fields[rate]:.1f}/s"),
         TimeRemainingColumn(),
     )
-    started, before = time.monotonic(), read().object_frames
+    started, before = time.monotonic(), read().tracked
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("", total=total.object_frames, tasks=0, all=total.tasks, rate=0.0)
         waiting = True
         while waiting:
             waiting = not done.wait(0.5)
             now = read()
-            rate = (now.object_frames - before) / (time.monotonic() - started)
+            rate = (now.tracked - before) / (time.monotonic() - started)
             progress.update(bar, completed=now.object_frames, tasks=now.tasks, rate=rate)
 
 
@@ -66,10 +66,10 @@ def print_lines(
     read: Callable[[], Tally], total: Tally, done: threading.Event, every_s: float = 5.0
 ) -> None:
     """Prints a line every few seconds until `done`."""
-    started, before = time.monotonic(), read().object_frames  # what earlier drivers did
+    started, before = time.monotonic(), read().tracked  # what earlier drivers did
     while not done.wait(every_s):
         now = read()
-        rate = (now.object_frames - before) / (time.monotonic() - started)
+        rate = (now.tracked - before) / (time.monotonic() - started)
         print(
             f"{now.tasks} of {total.tasks} objects done, {now.object_frames} of about "
             f"{total.object_frames} object-frames, {rate:.1f}/s",

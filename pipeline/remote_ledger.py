@@ -1,7 +1,7 @@
 """The ledger in a Ray actor of its own, and how others speak to it."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -37,7 +37,8 @@ class RemoteBook:
         self.ledger = ledger
         self.measure = measure
         self.node = ray.get_runtime_context().get_node_id()
-        self.untold, self.told_at = Tally(), 0.0
+        self.frames: dict[int, int] = {}  # found of each task, where the ledger does not know it
+        self.tracked, self.told_at = 0, 0.0
 
     def claim(self, tasks: Sequence[int]) -> None:
         ray.get(self.ledger.claim.remote(tasks, self.node))  # known before anything can go wrong
@@ -45,13 +46,21 @@ class RemoteBook:
     def release(self, tasks: Sequence[int]) -> None:
         self.ledger.release.remote(tasks)
 
-    def add(self, done: Tally) -> None:
-        """Tells of it when a second has passed, or a task is done."""
-        self.measure("object_frames", done.object_frames)
-        self.untold += done
-        if done.tasks or time.monotonic() - self.told_at > 1:
-            self.ledger.add.remote(self.untold)
-            self.untold, self.told_at = Tally(), time.monotonic()
+    def tell(self, frames: Mapping[int, int]) -> None:
+        """Passes it on when a second has gone by."""
+        self.measure("object_frames", len(frames))
+        self.frames |= frames
+        self.tracked += len(frames)
+        if time.monotonic() - self.told_at > 1:
+            self._pass_on()
+
+    def finish(self, frames: Mapping[int, int]) -> None:
+        self._pass_on()
+        self.ledger.finish.remote(frames)
+
+    def _pass_on(self) -> None:
+        self.ledger.tell.remote(self.frames, self.tracked)
+        self.frames, self.tracked, self.told_at = {}, 0, time.monotonic()
 
     def forgive(self, task: int) -> None:
         self.ledger.forgive.remote(task)

@@ -6,7 +6,7 @@ coded in yet another one. So the loop here does little but keep the engine busy.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
@@ -23,7 +23,7 @@ from sam2.model import Sam2
 from sam2.task import VideoTask
 from sam2.walk import FrameResult
 
-Report = Callable[[int], None]
+Report = Callable[[Mapping[int, int]], None]
 _Result = TypeVar("_Result")
 
 _MOST_UNCODED = 16  # frames whose masks wait to be coded
@@ -50,12 +50,12 @@ class Segmenter:
         self.banks = banks  # where long tasks are kept while they are under way
 
     def segment(
-        self, tasks: Sequence[Task], report: Report = lambda object_frames: None
+        self, tasks: Sequence[Task], report: Report = lambda frames: None
     ) -> Iterator[Masklet]:
         """One masklet for each task, in their order; what goes wrong with a task stands in its row.
 
         Tasks of one video that stand side by side share its decoding and encoding. `report` hears
-        of every frame how many objects were found on it.
+        of every frame on which objects were found how many their tasks have by then.
         """
         order = deque(task.task_id for task in tasks)
         done: dict[int, Masklet] = {}
@@ -141,6 +141,7 @@ class Segmentation:
         """Codes the masks of a frame, and now and then saves where their tasks stand."""
         for key in result.found:
             footage.gpu_s[key] += gpu_s
+            footage.n_found[key] += 1
         found = [(footage.found[key], mask) for key, mask in result.found.items()]
         self._code(partial(record_frame, result.frame, found, result.video.frame_size))
         banks = self.segmenter.banks
@@ -149,7 +150,7 @@ class Segmentation:
             for key, state in result.states.items():
                 unfinished = Unfinished(state, footage.found[key], footage.identity)
                 self._code(partial(banks.save, footage.task(key), unfinished))
-        self.report(len(result.found))
+        self.report({key: footage.n_found[key] for key in result.found})
 
     def _code(self, work: Callable[[], None]) -> None:
         """Does this in the coding thread; waits for it where it is too far behind.

@@ -44,7 +44,7 @@ class Status:
     running: int  # objects in the hands of an actor
     reasons: tuple[Reason, ...]
     object_frames: int
-    rate: float | None  # object-frames per second
+    rate: float | None  # object-frames tracked per second, those done again included
     left_s: float | None  # None where nobody works, or nothing is known yet
     host: str | None  # of the driver
     heard_s: float | None  # ago
@@ -112,7 +112,7 @@ def _rate(lease: Lease | None) -> float | None:
     if lease is None or lease.began is None:
         return None
     seconds = _seconds(lease.began, datetime.fromisoformat(lease.renewed))
-    return (lease.object_frames - lease.before) / seconds if seconds > 0 else None
+    return (lease.tracked - lease.before) / seconds if seconds > 0 else None
 
 
 def _seconds(since: str, until: datetime) -> float:

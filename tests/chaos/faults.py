@@ -57,7 +57,7 @@ def install() -> None:
     from pipeline import any_video, storage
     from pipeline.remote_ledger import RemoteBook
 
-    RemoteBook.add = _counted(RemoteBook.add)  # type: ignore[method-assign]
+    RemoteBook.tell = _counted(RemoteBook.tell)  # type: ignore[method-assign]
     storage.put = _watched_put(storage.put)  # type: ignore[assignment]
     any_video.open_video = _watched_video(any_video.open_video)  # type: ignore[assignment]
 
@@ -105,13 +105,13 @@ def tracked_in(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.glob("tracked-*"))
 
 
-def _counted(add: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+def _counted(tell: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
     """Writes a byte for each object-frame, which the file keeps when the process is killed."""
 
-    def counted(book: Any, done: Any) -> None:
+    def counted(book: Any, frames: Any) -> None:
         with (Path(os.environ[FOLDER]) / f"tracked-{os.getpid()}").open("ab") as file:
-            file.write(b"." * done.tracked)
-        add(book, done)
+            file.write(b"." * len(frames))
+        tell(book, frames)
 
     return counted
 

@@ -1,6 +1,6 @@
 """Tasks that kill their actor or do not fit: alone in the end, and no neighbour is lost."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -14,6 +14,7 @@ from pipeline.manifest import Prompt
 from pipeline.masklets import Masklet
 from pipeline.plan import Task
 from pipeline.progress import Tally
+from pipeline.segmenter import Report
 
 
 class Died(BaseException):
@@ -35,8 +36,11 @@ class FakeBook:
     def deaths(self, tasks: Sequence[int]) -> list[int]:
         return self.ledger.deaths(tasks)
 
-    def add(self, done: Tally) -> None:
-        self.ledger.add(done)
+    def tell(self, frames: Mapping[int, int]) -> None:
+        self.ledger.tell(frames, len(frames))
+
+    def finish(self, frames: Mapping[int, int]) -> None:
+        self.ledger.finish(frames)
 
 
 @dataclass
@@ -48,14 +52,14 @@ class FakeSegmenter:
     full: Callable[[], Exception] | None = torch.OutOfMemoryError  # None: a row tells it
     tried: list[list[int]] = field(default_factory=list)
 
-    def segment(self, tasks: Sequence[Task], report: Callable[[int], None]) -> Iterator[Masklet]:
+    def segment(self, tasks: Sequence[Task], report: Report) -> Iterator[Masklet]:
         ids = [task.task_id for task in tasks]
         self.tried.append(ids)
         if self.deadly & {*ids}:
             raise Died
         if len(ids) > self.room and self.full:
             raise self.full()
-        report(len(ids))
+        report(dict.fromkeys(ids, 1))
         for place, task in enumerate(tasks):
             row = self.row(task)
             fits = place < self.room

@@ -7,10 +7,27 @@ from pipeline.progress import Tally
 def test_progress_adds_up_on_what_was_done_before() -> None:
     ledger = Ledger(Tally(3, 100))
 
-    ledger.add(Tally(object_frames=3))
-    ledger.add(Tally(tasks=2))
+    ledger.tell({1: 1, 2: 1}, tracked=2)
+    ledger.tell({1: 2}, tracked=1)
+    ledger.finish({1: 2, 4: 0})
 
-    assert ledger.read() == Tally(5, 103)
+    assert ledger.read() == Tally(tasks=5, object_frames=103, tracked=3)
+
+
+def test_what_is_done_again_counts_once_but_as_work() -> None:
+    ledger = Ledger(Tally())
+    ledger.claim([1], "here")
+    ledger.tell({1: 40}, tracked=40)
+
+    ledger.claim([1], "here")  # from the start
+    ledger.tell({1: 10}, tracked=10)
+    assert ledger.read() == Tally(object_frames=10, tracked=50, running=1)
+
+    ledger.claim([1], "here")  # from a saved bank
+    ledger.tell({1: 41}, tracked=1)
+    for _ in range(2):  # a block can be lost with its node, and is made once more
+        ledger.finish({1: 60})
+    assert ledger.read() == Tally(tasks=1, object_frames=60, tracked=51)
 
 
 def test_a_claim_that_stays_open_is_a_death_of_all_tasks_in_hand() -> None:

@@ -26,7 +26,7 @@ def test_a_line_says_how_much_is_done_of_how_much(capsys: pytest.CaptureFixture[
 
 def test_the_rate_leaves_out_what_was_done_before(capsys: pytest.CaptureFixture[str]) -> None:
     done = threading.Event()
-    readings = iter([Tally(3, 1_000_000), Tally(4, 1_000_000)])
+    readings = iter([Tally(3, tracked=1_000_000), Tally(4, tracked=1_000_000)])
 
     def read() -> Tally:
         now = next(readings)

@@ -194,11 +194,12 @@ def test_a_video_cut_short_gives_a_partial_masklet_that_says_so(
 
 
 def test_progress_is_reported_frame_by_frame(segmenter: Segmenter, clip: Path) -> None:
-    reported: list[int] = []
+    reported: list[object] = []
 
     list(segmenter.segment([task(clip), task(clip, box_on(4), task_id=1)], reported.append))
 
-    assert reported == [1, 1, 1, 1, 2, 2]
+    alone = [{0: n} for n in (1, 2, 3, 4)]
+    assert reported == [*alone, {0: 5, 1: 1}, {0: 6, 1: 2}]
 
 
 # ---- several videos at once

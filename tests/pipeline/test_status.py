@@ -31,7 +31,7 @@ def working(folder: Path, done: Tally, seconds: float = 20, heard_s: float = 5) 
 def test_a_run_under_way_is_counted_and_its_end_foretold(tmp_path: Path) -> None:
     files = {"a": (row(11), row(12, "failed", "gone"))}
     write_run(tmp_path, files, 11, 12, 21, 22, 31, finished=False)
-    working(tmp_path, Tally(tasks=2, object_frames=FRAMES + 5, running=2))
+    working(tmp_path, Tally(tasks=2, object_frames=FRAMES + 5, tracked=FRAMES + 5, running=2))
 
     status = read_status(str(tmp_path), NOW)
 
@@ -50,7 +50,7 @@ def test_a_driver_that_went_on_with_a_run_is_not_credited_with_what_it_found(
 
     with (
         kept(Lease.take(FS, str(tmp_path)), FS, str(tmp_path)) as keeper,
-        keeper.telling(lambda: Tally(tasks=1, object_frames=FRAMES)),
+        keeper.telling(lambda: Tally(tasks=1, tracked=FRAMES)),
     ):
         began = (datetime.now(UTC) - timedelta(seconds=20)).isoformat()
         replace(keeper.lease, began=began).renew(FS, str(tmp_path), keeper.read())
@@ -86,7 +86,7 @@ def test_troubles_are_told_by_their_reason_with_an_example(tmp_path: Path) -> No
 def test_while_failed_objects_are_tried_again_the_end_is_that_of_the_retry(tmp_path: Path) -> None:
     write_run(tmp_path, {"a": (row(11, "failed", "gone"), row(12))}, 11, 12)
     write_tasks(tmp_path / "retry", 11)
-    working(tmp_path, Tally(object_frames=4, running=1), seconds=4)
+    working(tmp_path, Tally(object_frames=4, tracked=4, running=1), seconds=4)
 
     status = read_status(str(tmp_path), NOW)
 
