@@ -85,7 +85,13 @@ class Lease:
         return cls(**json.loads(storage.read_bytes(fs, files[-1]))) if files else None
 
     def check(self, fs: FileSystem, folder: str) -> None:
-        """Raises LeaseError if somebody has taken the lease over, thinking us dead."""
+        """Raises LeaseError if somebody has taken the lease over, or if it was not taken here."""
+        if not storage.exists(fs, _path(folder, self.number)):
+            raise LeaseError(
+                f"{folder} on {socket.gethostname()} is not where process {self.pid} on "
+                f"{self.host} writes: give --out a URI, or a folder on a disk that all machines "
+                "share (or somebody has removed its files)"
+            )
         if storage.exists(fs, _path(folder, self.number + 1)):
             raise LeaseError(
                 f"another driver has taken {folder} over, because this one was silent for more "

@@ -140,6 +140,14 @@ def test_a_driver_that_was_taken_for_dead_stops_even_in_the_background(
         first.check(FS, str(tmp_path))
 
 
+def test_a_machine_that_does_not_share_the_disk_is_told_so(tmp_path: Path) -> None:
+    lease = Lease.take(FS, str(tmp_path / "shared"))
+
+    lease.check(FS, str(tmp_path / "shared"))
+    with pytest.raises(LeaseError, match=r"own on .* is not where .* writes: give --out a URI"):
+        lease.check(FS, str(tmp_path / "own"))
+
+
 def test_a_lease_is_renewed_while_the_work_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
