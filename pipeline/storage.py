@@ -6,13 +6,10 @@ it holds, and half a Parquet file can open like a whole one.
 
 import errno
 import os
-import random
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import lru_cache
-from itertools import count
 from pathlib import Path
 from typing import TypeVar
 from uuid import uuid4
@@ -31,6 +28,7 @@ from pyarrow.fs import (
 )
 
 from pipeline.config import StorageConfig
+from pipeline.patience import PATIENCE, asks_to_wait, patiently
 from pipeline.uris import local_path, refuse_credentials
 
 # What the text of an S3 error means, and what to do about it.
@@ -48,19 +46,6 @@ _S3_ADVICE = {
     "AWS_REQUEST_CHECKSUM_CALCULATION=when_required",
 }
 
-
-# What the text of an error says where the same request may well succeed a little later.
-_BUSY = ("SERVICE_UNAVAILABLE", "SLOW_DOWN", "THROTTLING", "HTTP status 503")
-_PASSING = (*_BUSY, "INTERNAL_FAILURE", "NETWORK_CONNECTION", "REQUEST_TIMEOUT", "HTTP status 5")
-_PATIENCE = "MASKLET_STORAGE_PATIENCE_S"
-# The same of errors that tell it by a number or by their name, as those of fsspec's stores do.
-_ERRNOS = {
-    *(errno.EBUSY, errno.EAGAIN, errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.EPIPE),
-    *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED),
-    *(errno.ENETUNREACH, errno.EHOSTUNREACH),
-}
-_CONNECTION = ("Connect", "Disconnected", "HTTPClientError")
-_LONGEST_PAUSE_S = 30.0
 _DRAFT = ".tmp"  # and a dot before it: a file that is being written
 
 _Result = TypeVar("_Result")
@@ -76,7 +61,7 @@ def environment(settings: StorageConfig) -> dict[str, str]:
     Where a setting is silent this process's own variable goes on, to workers elsewhere too.
     """
     wanted = {
-        _PATIENCE: str(settings.patience_s),
+        PATIENCE: str(settings.patience_s),
         "AWS_ENDPOINT_URL": settings.endpoint,
         "AWS_ENDPOINT_URL_S3": settings.endpoint,  # which clients prefer where it is set
         "AWS_REQUEST_CHECKSUM_CALCULATION": settings.checksums,
@@ -89,43 +74,6 @@ def use(settings: StorageConfig) -> None:
     """Takes these settings for this process."""
     os.environ |= environment(settings)
     _s3.cache_clear()  # a client reads them when it is made
-
-
-def asks_to_wait(error: Exception) -> bool:
-    """Whether a server says that the same request may well succeed a little later."""
-    status = getattr(error, "status", None) or getattr(error, "code", None)
-    if isinstance(status, int):
-        return status == 429 or status >= 500
-    return isinstance(error, TimeoutError) or any(name in str(error) for name in _BUSY)
-
-
-def may_pass(error: Exception) -> bool:
-    """The same, or whether a store cannot be reached."""
-    return (
-        asks_to_wait(error)
-        or (isinstance(error, OSError) and error.errno in _ERRNOS)
-        or any(name in str(error) for name in _PASSING)
-        or any(name in type(error).__name__ for name in _CONNECTION)
-    )
-
-
-def patiently(
-    action: Callable[[], _Result], passes: Callable[[Exception], bool] = may_pass
-) -> _Result:
-    """Does this, again and again while a store has trouble that passes, for a limited time.
-
-    The pauses grow and are drawn by lot, so that a thousand machines do not come back at once.
-    """
-    end = time.monotonic() + float(os.environ.get(_PATIENCE, StorageConfig().patience_s))
-    for attempt in count():
-        try:
-            return action()
-        except Exception as error:  # each store has its own kinds
-            pause_s = random.uniform(0, min(_LONGEST_PAUSE_S, 0.5 * 2**attempt))
-            if not passes(error) or time.monotonic() + pause_s > end:
-                raise
-            time.sleep(pause_s)
-    raise AssertionError("count() does not end")
 
 
 def filesystem(uri: str, attempts: int = 6) -> tuple[FileSystem, str]:

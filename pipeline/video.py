@@ -22,10 +22,10 @@ import fsspec
 import numpy as np
 from av.video.frame import VideoFrame
 
-from pipeline import storage
 from pipeline.decoder import Decoder, Painter, Pixels, shown_size, turns
 from pipeline.decoder import VideoError as VideoError
 from pipeline.frame_index import index_frames
+from pipeline.patience import asks_to_wait, may_pass, patiently
 from pipeline.uris import local_path
 
 _COPY_BLOCK = 8 << 20  # bytes
@@ -89,9 +89,9 @@ def _check_kind(uri: str, path: Path) -> None:
 def _download(uri: str, copy: IO[bytes]) -> None:
     # A store that cannot be reached comes back; a host on the web may never have been there.
     on_the_web = uri.startswith(("http://", "https://"))
-    passes = storage.asks_to_wait if on_the_web else storage.may_pass
+    passes = asks_to_wait if on_the_web else may_pass
     try:
-        storage.patiently(partial(_download_once, uri, copy), passes)
+        patiently(partial(_download_once, uri, copy), passes)
     except Exception as error:  # each storage has its own kinds, which have nothing in common
         raise VideoError(f"{uri}: cannot be read: {type(error).__name__}: {error}") from error
 

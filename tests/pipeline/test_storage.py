@@ -3,9 +3,7 @@
 import errno
 import os
 import stat
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import count
 from pathlib import Path
 from threading import Barrier
 from uuid import uuid4
@@ -228,62 +226,6 @@ def test_preflight_names_a_folder_that_cannot_be(tmp_path: Path) -> None:
         storage.preflight(f"{tmp_path}/file/out")
 
 
-def failing(times: int, text: str) -> Callable[[], int]:
-    """Something that fails so often before it works."""
-    left = count(times, -1)
-
-    def action() -> int:
-        if next(left) > 0:
-            raise OSError(text)
-        return 7
-
-    return action
-
-
-def test_trouble_that_passes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    pauses: list[float] = []
-    monkeypatch.setattr(storage.time, "sleep", pauses.append)
-
-    assert storage.patiently(failing(5, "AWS Error SLOW_DOWN during PutObject")) == 7
-    assert len(pauses) == 5
-    assert all(0 <= pause <= 0.5 * 2**i for i, pause in enumerate(pauses))
-
-
-def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MASKLET_STORAGE_PATIENCE_S", "0.2")
-
-    with pytest.raises(OSError, match="SLOW_DOWN"):
-        storage.patiently(failing(65_535, "AWS Error SLOW_DOWN"))
-
-
-class ServerDisconnectedError(Exception):
-    """Called as aiohttp's."""
-
-
-@pytest.mark.parametrize(
-    ("error", "passes"),
-    [
-        (OSError(errno.EBUSY, "Please reduce your request rate."), True),
-        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), True),
-        (TimeoutError(), True),
-        (ServerDisconnectedError(), True),
-        (FileNotFoundError(errno.ENOENT, "nothing there"), False),
-        (PermissionError("Access Denied"), False),
-        (ValueError("no such scheme"), False),
-    ],
-)
-def test_what_may_pass_is_known_by_its_number_or_its_name(error: Exception, passes: bool) -> None:
-    assert storage.may_pass(error) is passes
-
-
-@pytest.mark.parametrize(("status", "waits"), [(503, True), (429, True), (403, False)])
-def test_a_server_may_ask_to_wait(status: int, waits: bool) -> None:
-    error = OSError("said by HTTP")
-    error.status = status  # type: ignore[attr-defined]
-
-    assert storage.asks_to_wait(error) is waits
-
-
 def test_workers_elsewhere_hear_of_the_endpoint_in_this_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -313,11 +255,3 @@ def test_a_disk_without_links_lets_one_of_two_make_a_file(
 def test_preflight_names_a_path_that_is_none(s3_bucket: str) -> None:
     with pytest.raises(StorageError, match=f"cannot write to {s3_bucket}//out"):
         storage.preflight(f"{s3_bucket}//out")
-
-
-@pytest.mark.parametrize("text", ["AWS Error ACCESS_DENIED", "No space left on device"])
-def test_trouble_that_stays_is_told_at_once(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage.time, "sleep", lambda seconds: pytest.fail("it waited"))
-
-    with pytest.raises(OSError, match=text):
-        storage.patiently(failing(1, text))

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pipeline import decoder, storage
+from pipeline import decoder, patience
 from pipeline.video import Frame, Video, VideoError, local_copy
 
 Picture = NDArray[np.uint8]
@@ -642,7 +642,7 @@ def test_a_store_that_is_away_for_a_moment_costs_no_video(monkeypatch: pytest.Mo
     fs = fsspec.filesystem("memory")
     fs.pipe("/bucket/clip.mp4", b"video")
     troubles = [OSError(errno.EBUSY, "Please reduce your request rate."), TimeoutError()]
-    monkeypatch.setattr(storage.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(patience.time, "sleep", lambda seconds: None)
 
     def opened(uri: str, mode: str) -> object:
         if troubles:
@@ -656,7 +656,7 @@ def test_a_store_that_is_away_for_a_moment_costs_no_video(monkeypatch: pytest.Mo
 
 
 def test_a_video_that_is_not_there_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage.time, "sleep", lambda seconds: pytest.fail("it waited"))
+    monkeypatch.setattr(patience.time, "sleep", lambda seconds: pytest.fail("it waited"))
 
     with pytest.raises(VideoError, match="FileNotFoundError"), local_copy("memory://no/clip.mp4"):
         pass
