@@ -28,7 +28,8 @@ _Result = TypeVar("_Result")
 
 def asks_to_wait(error: Exception) -> bool:
     """Whether a server says that the same request may well succeed a little later."""
-    status = getattr(error, "status", None) or getattr(error, "code", None)
+    named = ("status", "status_code", "code")  # by aiohttp, Azure and Google
+    status = next((s for name in named if (s := getattr(error, name, None))), None)
     if isinstance(status, int):
         return status == 429 or status >= 500
     return isinstance(error, TimeoutError) or any(name in str(error) for name in _BUSY)

@@ -58,10 +58,11 @@ def test_what_may_pass_is_known_by_its_number_or_its_name(error: Exception, pass
     assert may_pass(error) is passes
 
 
+@pytest.mark.parametrize("name", ["status", "status_code", "code"])
 @pytest.mark.parametrize(("status", "waits"), [(503, True), (429, True), (403, False)])
-def test_a_server_may_ask_to_wait(status: int, waits: bool) -> None:
+def test_a_server_may_ask_to_wait(name: str, status: int, waits: bool) -> None:
     error = OSError("said by HTTP")
-    error.status = status  # type: ignore[attr-defined]
+    setattr(error, name, status)
 
     assert asks_to_wait(error) is waits
 
