@@ -12,7 +12,7 @@ from typing import Any
 from sam2.frames import StreamFrames
 from sam2.memory import FrameMemory, MemoryBank
 from sam2.model import Sam2
-from sam2.object_track import Track
+from sam2.object_track import Track, Walks
 from sam2.prompts import MaskPrompt, PointPrompt
 from sam2.session import Session
 from sam2.tracking import FrameMask
@@ -109,7 +109,7 @@ class ObjectOutputs(Mapping[int, Mapping[Kind, "FrameOutputs"]]):
             self.session.tracks[object_id] = (
                 replace(known, answers={})
                 if self.pending
-                else replace(known, found={}, bank=MemoryBank())
+                else replace(known, found={}, walked=Walks(), bank=MemoryBank())
             )
 
 

@@ -162,12 +162,13 @@ class Session:
             found = answer_mask(self.model, features, prompt)
         else:
             walked, previous = known.walked.at(frame), known.at(frame)
+            step = None if walked is None else self._step(known, frame, walked)
             found = answer_points(
                 self.model,
                 features,
                 prompt,
                 self.frame_size,
-                memory=None if walked is None else self._step(known, frame, walked),
+                memory=step if step and step.memory.maps else None,  # it may all be forgotten
                 previous=previous.mask.to(self.model.device) if previous else None,
             )
         return self._kept([found])[0]
@@ -215,8 +216,14 @@ class Session:
         """The objects after one more tracked frame."""
         if not tracks:
             return {}
-        steps = [self._step(t, frame, reverse) for t in tracks.values()]
-        masks, memories = zip(*track(self.model, self._encode(frame), steps), strict=True)
+        steps = {i: self._step(t, frame, reverse) for i, t in tracks.items()}
+        if blank := [i for i, step in steps.items() if not step.memory.maps]:
+            raise NoPromptError(
+                f"Object {blank[0]!r} has nothing left that frame {frame} could be found by: "
+                "prompt it on a frame, or remove it."
+            )
+        followed = track(self.model, self._encode(frame), [*steps.values()])
+        masks, memories = zip(*followed, strict=True)
         after = {}
         for (object_id, known), found, features in zip(
             tracks.items(), self._kept(masks), memories, strict=True

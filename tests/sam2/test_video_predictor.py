@@ -401,6 +401,48 @@ def test_deleting_a_conditioning_output_makes_its_frame_like_any_other(
     assert 0 in walk(predictor, state)
 
 
+def test_where_all_memories_around_are_gone_a_click_is_answered_without_them(
+    predictor: SAM2VideoPredictor,
+) -> None:
+    state = predictor.init_state(clip(40), keep_history=0)
+    predictor.add_new_points_or_box(state, 0, 1, **CLICK)
+    for frame, _, _ in predictor.propagate_in_video(state):
+        if frame == 39:
+            del state["output_dict_per_obj"][0]["cond_frame_outputs"][0]
+
+    _, _, logits = predictor.add_new_points_or_box(state, 20, 1, **CLICK)
+
+    fresh = predictor.init_state(clip(40))
+    _, _, alone = predictor.add_new_points_or_box(fresh, 20, 1, **CLICK)
+    assert torch.equal(logits, alone)
+    with pytest.raises(RuntimeError, match="has no prompt left"):
+        walk(predictor, state)
+
+
+def test_an_object_whose_memories_are_deleted_during_a_walk_cannot_be_followed_on(
+    predictor: SAM2VideoPredictor, state: InferenceState
+) -> None:
+    walker = predictor.propagate_in_video(state)
+    next(walker)
+    del state["output_dict_per_obj"][1]["cond_frame_outputs"][0]
+
+    with pytest.raises(RuntimeError, match="Object 7 has nothing left that frame 1"):
+        next(walker)
+
+
+def test_outputs_that_are_all_dropped_leave_a_state_to_begin_anew(
+    predictor: SAM2VideoPredictor, state: InferenceState
+) -> None:
+    first = walk(predictor, state)
+    state["output_dict_per_obj"].clear()
+    state["temp_output_dict_per_obj"].clear()
+
+    predictor.add_new_points_or_box(state, 0, "dog", **CLICK)
+    predictor.add_new_points_or_box(state, 0, 7, box=BOX)
+
+    assert equal(walk(predictor, state), first)
+
+
 def test_what_cannot_be_written_says_so(
     predictor: SAM2VideoPredictor, state: InferenceState
 ) -> None:
