@@ -118,11 +118,14 @@ class Session:
         """Follows all objects from `start` (default: the first prompted frame) to the video's end.
 
         Yields frames with the logits of all objects (objects, H, W), at most `max_frames` after the
-        first. A conditioning frame gives back the answer to its prompt; others are tracked.
+        first. A conditioning frame gives back the answer to its prompt; others are tracked. The
+        walk ends early once all of its objects are removed.
         """
         self.remember_answers()
         objects = list(self.tracks)
         for frame in self._walk(start, max_frames, reverse):
+            if not any(i in self.tracks for i in objects):
+                return  # nobody would read a stream any more, and so never see its end
             try:
                 logits = self._visit(objects, frame, reverse)
             except EndOfVideoError:

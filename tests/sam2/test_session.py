@@ -1,6 +1,7 @@
 """What a session does with prompts, corrections and walks; as the published predictor does it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -209,6 +210,21 @@ def test_prompts_on_a_stream_are_remembered_before_it_goes_on(session: Session) 
     assert [frame for frame, _ in streamed.values()] == [*range(5, FRAMES)]
     for frame, logits in session.propagate(5):
         assert torch.equal(logits, streamed[frame][1])
+
+
+@pytest.mark.parametrize("forget", [lambda s: s.remove(1), Session.reset])
+def test_a_walk_along_a_stream_ends_once_its_objects_are_gone(
+    forget: Callable[[Session], None],
+) -> None:
+    stream, visited = Session(model(), Stream(), SIZE), []  # type: ignore[arg-type]
+    stream.prompt(1, 0, CLICK)
+
+    for frame, _ in islice(stream.propagate(), 10 * FRAMES):
+        visited.append(frame)
+        if frame == 2:
+            forget(stream)
+
+    assert visited == [0, 1, 2]
 
 
 def test_numbers_of_frames_may_be_numpys(session: Session, tmp_path: Path) -> None:
