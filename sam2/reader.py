@@ -50,7 +50,6 @@ class Leg(IntEnum):
 class ReadFrame:
     """One frame of a leg; only a prompted frame that cannot be read has no pixels."""
 
-    leg: Leg
     index: int
     pixels: Pixels | None
 
@@ -70,26 +69,28 @@ class Route:
     out: tuple[int, int]
     back: tuple[int, int]
 
-    def pictures(self, clip: FrameSource, size: int) -> Generator[ReadFrame]:
-        """Reads them in the order of the walk."""
+    def pictures(self, clip: FrameSource, size: int) -> Generator[ReadFrame | Leg]:
+        """Reads them in the order of the walk; each leg after the prompts is told as it begins."""
         for index in self.prompts:
             frame = next(clip.frames(index, index + 1, size=size), None)
-            yield ReadFrame(Leg.PROMPTS, index, frame.pixels if frame else None)
+            yield ReadFrame(index, frame.pixels if frame else None)
         if self.out[0] < self.out[1]:
+            yield Leg.OUT
             for frame in clip.frames(*self.out, size=size):
-                yield ReadFrame(Leg.OUT, frame.index, frame.pixels)
+                yield ReadFrame(frame.index, frame.pixels)
         if self.back[0] < self.back[1]:
+            yield Leg.BACK
             for frame in clip.frames_reversed(*self.back, size=size):
-                yield ReadFrame(Leg.BACK, frame.index, frame.pixels)
+                yield ReadFrame(frame.index, frame.pixels)
 
 
 class Reader:
     """Runs through pictures in a thread of its own; `news` is set whenever there is one to take."""
 
-    def __init__(self, pictures: Generator[ReadFrame], news: Event) -> None:
+    def __init__(self, pictures: Generator[ReadFrame | Leg], news: Event) -> None:
         self._pictures = pictures
         self._news = news
-        self._decoded: deque[ReadFrame | End] = deque()
+        self._decoded: deque[ReadFrame | Leg | End] = deque()
         self._room = Semaphore(_AHEAD)
         self._closed = False
         self._thread = Thread(target=self._read, name="masklet-reader", daemon=True)
@@ -98,7 +99,7 @@ class Reader:
         """Begins to read."""
         self._thread.start()
 
-    def peek(self) -> ReadFrame | End | None:
+    def peek(self) -> ReadFrame | Leg | End | None:
         """What comes next, if it is there already."""
         return self._decoded[0] if self._decoded else None
 
@@ -127,6 +128,6 @@ class Reader:
         else:
             self._put(End())
 
-    def _put(self, decoded: ReadFrame | End) -> None:
+    def _put(self, decoded: ReadFrame | Leg | End) -> None:
         self._decoded.append(decoded)
         self._news.set()

@@ -96,7 +96,7 @@ class Walk:
         needed = 0
         while len(self.ahead) < most:
             coming = self._reader.peek()
-            if not isinstance(coming, ReadFrame) or coming.leg is not self.leg:
+            if not isinstance(coming, ReadFrame):
                 break
             self._reader.take()
             self.ahead.append(Ahead(coming, self._needs(coming)))
@@ -118,12 +118,11 @@ class Walk:
     def next_leg(self) -> Leg | End | None:
         """What comes after this leg, if it is over."""
         coming = None if self.recalled or self.ahead else self._reader.peek()
-        if isinstance(coming, ReadFrame):
-            return None if coming.leg is self.leg else coming.leg
-        return coming
+        return None if isinstance(coming, ReadFrame) else coming
 
     def enter(self, leg: Leg) -> list[int]:
         """Begins the next leg: who goes both ways turns. The tasks that are at their end now."""
+        self._reader.take()
         self.leg = leg
         out = [key for key, s in self.states.items() if leg is Leg.BACK and not s.reverse]
         both = [key for key in out if self.tasks[key].direction == "both"]

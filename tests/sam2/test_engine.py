@@ -424,6 +424,22 @@ def test_an_error_while_decoding_ends_the_tasks_of_that_video_alone() -> None:
     assert_same(found[1][1], engine_finds([task_at(2, "both")], 6)[1])
 
 
+def test_an_error_on_the_way_back_is_none_of_the_tasks_that_only_went_forwards() -> None:
+    class OneWayClip(FakeClip):
+        def frames_reversed(self, start: int, stop: int, *, size: int) -> Iterator[ReadFrame]:
+            raise OSError("the disk is on fire")
+
+    tasks = [task_at(0), task_at(2, "both", 2)]
+    video = replace(video_of(tasks, 6), clip=OneWayClip(pictures(6)))
+
+    (found,), (ends,) = all_found(Engine(model()), [video])
+
+    assert ends[1] is None
+    assert str(ends[2]) == "the disk is on fire"
+    assert_same(found[1], engine_finds(tasks[:1], 6)[1])
+    assert [*found[2]] == [2, 3, 4, 5]
+
+
 def test_a_prompted_frame_that_is_missing_ends_only_the_tasks_that_need_it() -> None:
     jobs = [TrackTask(1, {0: CLICK, 4: BOX}), task_at(1, "both", 2), task_at(4, "reverse", 3)]
 

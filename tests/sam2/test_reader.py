@@ -19,11 +19,11 @@ class Source:
         self.read = 0
         self.closed = False
 
-    def pictures(self) -> Generator[ReadFrame]:
+    def pictures(self) -> Generator[ReadFrame | Leg]:
         try:
             for index in range(self.count):
                 self.read += 1
-                yield ReadFrame(Leg.OUT, index, np.zeros((2, 2, 3), np.uint8))
+                yield ReadFrame(index, np.zeros((2, 2, 3), np.uint8))
             if self.error:
                 raise self.error
         finally:
@@ -39,7 +39,7 @@ def reading(source: Source) -> Iterator[tuple[Reader, threading.Event]]:
     reader.close()
 
 
-def next_of(reader: Reader, news: threading.Event) -> ReadFrame | End:
+def next_of(reader: Reader, news: threading.Event) -> ReadFrame | Leg | End:
     """What comes next, however long it takes."""
     while not (coming := reader.peek()):
         assert news.wait(timeout=60)
@@ -47,7 +47,7 @@ def next_of(reader: Reader, news: threading.Event) -> ReadFrame | End:
     return coming
 
 
-def everything(reader: Reader, news: threading.Event) -> tuple[list[int], End]:
+def everything(reader: Reader, news: threading.Event) -> tuple[list[int], ReadFrame | Leg | End]:
     frames = []
     while isinstance(coming := next_of(reader, news), ReadFrame):
         frames.append(coming.index)
@@ -99,11 +99,12 @@ def test_a_route_goes_to_the_prompts_then_forwards_then_back() -> None:
     clip = FakeClip(pictures(8), lost=frozenset({5, 6}))
     route = Route(prompts=[6, 2], out=(3, 7), back=(0, 3))
 
-    met = [(p.leg, p.index, p.pixels is None) for p in route.pictures(clip, SIZE)]
+    met = [
+        p if isinstance(p, Leg) else (p.index, p.pixels is None) for p in route.pictures(clip, SIZE)
+    ]
 
-    prompts = [(Leg.PROMPTS, 6, True), (Leg.PROMPTS, 2, False)]
-    out = [(Leg.OUT, 3, False), (Leg.OUT, 4, False)]
-    assert met == prompts + out + [(Leg.BACK, i, False) for i in (2, 1, 0)]
+    prompts, out, back = [(6, True), (2, False)], [(3, False), (4, False)], [2, 1, 0]
+    assert met == [*prompts, Leg.OUT, *out, Leg.BACK, *((index, False) for index in back)]
 
 
 def test_a_leg_without_frames_is_not_read() -> None:
