@@ -126,9 +126,9 @@ class VideoFile:
         """Decodes up to this frame and holds it, and going back also those before it."""
         back = index < self._next
         first = max(0, index - _HELD + 1) if back else index
-        if back or self._key(index) > self._next:
-            self._seek(first)
         try:
+            if back or self._key(index) > self._next:
+                self._seek(first)
             for number, frame in self._frames:
                 self._next = number + 1
                 if number >= first:

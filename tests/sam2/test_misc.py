@@ -196,6 +196,20 @@ def test_a_file_without_a_video_is_refused_by_name(shared: Path, name: str) -> N
         load(shared / "badvideos" / name)
 
 
+def test_a_frame_beyond_the_damage_in_a_file_is_refused_by_name_and_the_others_are_read(
+    shared: Path,
+) -> None:
+    frames, *_ = load(shared / "badvideos" / "truncated_tail.mp4")
+
+    for order in (range(10, -1, -1), range(11)):
+        for index in order:
+            if index < 8:
+                assert frames[index].shape == (3, SIZE, SIZE)
+            else:
+                with pytest.raises(RuntimeError, match=rf"truncated_tail\.mp4: frame {index} "):
+                    frames[index]
+
+
 def test_a_walk_through_a_file_holds_few_frames(video: Path) -> None:
     frames, *_ = load(video)
     for index in (*range(FRAMES), *reversed(range(FRAMES))):
