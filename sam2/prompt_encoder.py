@@ -50,7 +50,9 @@ class PromptEncoder(nn.Module):
         )
 
     def encode_points(self, points: Tensor, labels: Tensor) -> Tensor:
-        """Points (B, P, 2) in model pixels with labels (B, P) -> tokens (B, P, C)."""
+        """Points (B, P, 2) in model pixels with labels (B, P), numbers of any type -> (B, P, C)."""
+        points = points.to(self.pe_layer.positional_encoding_gaussian_matrix.dtype)
+        labels = labels.long()
         code = self.pe_layer((points + 0.5) / self.image_size)  # + 0.5: the middle of the pixel
         meanings = torch.cat([*self.point_embeddings.parameters()])  # (4, C)
         tokens = code + meanings[labels.clamp(min=0)]

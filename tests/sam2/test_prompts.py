@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sam2.modeling.sam2_base import SAM2Base
 from sam2.prompt_encoder import BOTTOM_RIGHT, NOT_A_POINT, TOP_LEFT, FourierCode
 from sam2.prompts import MaskPrompt, PointPrompt
 from tests.sam2.stills import stack_prompts
@@ -112,6 +113,32 @@ def test_a_label_adds_its_meaning_to_the_place() -> None:
     for label in range(4):
         expected = embeddings[label] - embeddings[0]
         torch.testing.assert_close(tokens[label] - tokens[0], expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("places", [torch.int64, torch.float64])
+@pytest.mark.parametrize("marks", [torch.int32, torch.float32, torch.float64])
+def test_points_may_be_numbers_of_any_type(places: torch.dtype, marks: torch.dtype) -> None:
+    encoder = tiny_model().sam_prompt_encoder
+    points, labels = torch.tensor([[[20, 30], [0, 0]]]), torch.tensor([[1, NOT_A_POINT]])
+
+    with torch.inference_mode():
+        expected = encoder.encode_points(points.float(), labels)
+        tokens = encoder.encode_points(points.to(places), labels.to(marks))
+
+    assert torch.equal(tokens, expected)
+
+
+def test_the_published_call_takes_boxes_in_double_precision_beside_points() -> None:
+    encoder = SAM2Base(TINY).sam_prompt_encoder
+    points, labels = torch.tensor([[[20.0, 30.0]]]), torch.tensor([[1.0]])
+    boxes = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+
+    with torch.inference_mode():
+        expected, _ = encoder((points, labels), boxes)
+        tokens, _ = encoder((points.double(), labels), boxes.double())
+
+    assert tokens.dtype == torch.float32
+    assert torch.equal(tokens, expected)
 
 
 def test_a_padding_point_has_no_place() -> None:
