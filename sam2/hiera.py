@@ -91,7 +91,9 @@ class Block(nn.Module):
         return torch.cat([self._transform(band) for band in bands], dim=1)
 
     def _transform(self, x: Tensor) -> Tensor:
-        normed = self.norm1(x).to(self.attn.qkv.weight.dtype)
+        normed = self.norm1(x)
+        # Once here and not at every use. An adapter in the place of the layer may have no weight.
+        normed = normed.to(getattr(self.attn.qkv, "weight", normed).dtype)
         shortcut = halve(self.proj(normed)).float() if self.opens_stage else x
         x = shortcut + self._attend(normed, shortcut.shape[1], shortcut.shape[2])
         return x + self.mlp(self.norm2(x))  # type: ignore[no-any-return]

@@ -1,9 +1,12 @@
 """The trunk's windows and maps."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from sam2.hiera import Block, halve, join_windows, split_windows
 from tests.sam2.tiny import TINY, pictures, ready, tiny_model
@@ -76,6 +79,34 @@ def test_a_stage_opens_in_bands_as_it_does_at_once(rows: int, columns: int, band
         whole = block(x)
         block.band = band
         torch.testing.assert_close(block(x), whole, atol=1e-5, rtol=1e-5)
+
+
+class LowRank(nn.Module):
+    """An adapter as fine-tuning scripts write it: the old layer, and a small product beside it."""
+
+    def __init__(self, old: nn.Linear) -> None:
+        super().__init__()
+        self.old = old
+        self.down = nn.Linear(old.in_features, 2, bias=False)
+        self.up = nn.Linear(2, old.out_features, bias=False)
+        nn.init.zeros_(self.up.weight)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.old(x) + self.up(self.down(x))
+
+
+def test_layers_of_the_trunk_may_be_replaced_by_adapters() -> None:
+    image = torch.stack(ready(pictures(1)))
+    trunk = copy.deepcopy(tiny_model().image_encoder.trunk).requires_grad_(False)
+    before = trunk(image)
+    for block in trunk.blocks:
+        block.attn.qkv, block.attn.proj = LowRank(block.attn.qkv), LowRank(block.attn.proj)
+
+    after = trunk(image)
+
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    after[-1].sum().backward()
+    assert all(block.attn.qkv.up.weight.grad.any() for block in trunk.blocks)
 
 
 @pytest.mark.parametrize("corner", [(0, 0), (63, 63)])
