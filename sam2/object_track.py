@@ -3,7 +3,7 @@
 All of it values: a change gives a new one, and the session commits it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Self, TypeVar
 
@@ -126,6 +126,11 @@ class Track:
     def forget(self, frame: int) -> Self:
         """The object without memory and mask of `frame`."""
         return replace(self, bank=self.bank.forget(frame), found=_without(self.found, frame))
+
+    def lacks(self, frames: Iterable[int]) -> bool:
+        """Whether it was followed to any of these frames and remembers nothing of it any more."""
+        kept = {m.frame for m in (*self.bank.prompted, *self.bank.tracked)}
+        return any(f not in kept and self.walked.at(f) is not None for f in frames)
 
     def recent(self, history: int, reach: int) -> Self:
         """The object without what no walk reads again: see `MemoryBank.recent`."""

@@ -55,8 +55,10 @@ class SAM2VideoPredictor(SAM2Base):
         Memory does not grow with the video. Each object keeps its `keep_history` newest tracked
         frames, and those close enough to a prompted frame to be read when a walk starts there. So
         walks forwards and in reverse, from a prompt or from where the last one ended, are exact.
-        A correction further back finds neither the mask before it nor the memories around it; with
-        `keep_history=True`, as in the published package, nothing is ever dropped.
+        A correction further back finds neither the mask before it nor the memories around it, and
+        a walk from there, say with an object added later, lacks the memories of the others and
+        gives a ForgottenWarning; with `keep_history=True`, as in the published package, nothing is
+        ever dropped.
         """
         images, height, width = _frame_loader()(
             video_path=video_path,

@@ -4,6 +4,7 @@ This is what a person at a screen needs, and it behaves as the published video p
 prompt is answered at once, and its memory is made when propagation starts.
 """
 
+import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from itertools import count
@@ -44,6 +45,10 @@ class NoPromptError(SessionError, RuntimeError):
 
 class EndOfVideoError(NoSuchFrameError):
     """A frame after the last one of a stream, whose length nobody knew before."""
+
+
+class ForgottenWarning(UserWarning):
+    """A walk starts where memories were dropped: it differs from one that forgot nothing."""
 
 
 class Frames(Protocol):
@@ -119,10 +124,21 @@ class Session:
 
         Yields frames with the logits of all objects (objects, H, W), at most `max_frames` after the
         first. A conditioning frame gives back the answer to its prompt; others are tracked. The
-        walk ends early once all of its objects are removed.
+        walk ends early once all of its objects are removed. A ForgottenWarning says that `history`
+        was too short for this one.
         """
         self.remember_answers()
         objects = list(self.tracks)
+        if start is None:
+            start = min(min(t.prompted) for t in self.tracks.values())
+        if forgotten := self._forgotten(start, reverse):
+            warnings.warn(
+                f"Object {forgotten[0]!r} was followed past frame {start} before, but what it "
+                "remembered there is dropped: this walk may find it less well. Open the video with "
+                "keep_history=True to drop nothing.",
+                ForgottenWarning,
+                stacklevel=3,  # from the predictor on, this is the line of the caller
+            )
         for frame in self._walk(start, max_frames, reverse):
             if not any(i in self.tracks for i in objects):
                 return  # nobody would read a stream any more, and so never see its end
@@ -185,9 +201,17 @@ class Session:
         memory = replace(memory, features=memory.features.to(self.storage_device))
         return known.remembering(memory, answer.found, answer.conditioning)
 
-    def _walk(self, start: int | None, max_frames: int | None, reverse: bool) -> Iterable[int]:
-        if start is None:
-            start = min(min(t.prompted) for t in self.tracks.values())
+    def _forgotten(self, start: int, reverse: bool) -> list[Hashable]:
+        """The objects that were followed to frames which `start` reads, and dropped them since."""
+        if self.history is None:
+            return []
+        reach = reach_of(self.model.config.memory_span, self._pointer_span)
+        read = range(start + 1, start + reach + 1) if reverse else range(start - reach, start)
+        # Who has fewer memories than are kept has lost none by itself: a program deleted them.
+        full = {i: t for i, t in self.tracks.items() if len(t.found) >= self.history}
+        return [i for i, t in full.items() if t.lacks(read)]
+
+    def _walk(self, start: int, max_frames: int | None, reverse: bool) -> Iterable[int]:
         start = index(start)  # it may be one of NumPy's
         if reverse or start < 0:  # forwards from beyond the end there is just nothing to visit
             start = self._existing(start)

@@ -14,7 +14,7 @@ from sam2.inference_state import InferenceState
 from sam2.modeling.sam2_base import SAM2Base, Settings
 from sam2.prompts import PointPrompt
 from sam2.sam2_video_predictor import SAM2VideoPredictor, SAM2VideoPredictorVOS
-from sam2.session import Session
+from sam2.session import ForgottenWarning, Session
 from sam2.utils import misc
 from tests.sam2.tiny import TINY, pictures, ready, tiny_model, weights
 
@@ -529,6 +529,36 @@ def test_by_default_memory_stops_growing_and_the_walks_are_the_same(
     assert all(equal(one, other) for one, other in zip(short, long, strict=True))
     assert all_of_them == 39
     assert few < 20  # near the prompt, and near the end of the last walk
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_walk_from_where_an_object_has_forgotten_warns_of_it(
+    predictor: SAM2VideoPredictor, reverse: bool
+) -> None:
+    def add_later(keep: bool | int) -> dict[int, Tensor]:
+        state = predictor.init_state(clip(40), keep_history=keep)
+        predictor.add_new_points_or_box(state, 0, "early", **CLICK)
+        walk(predictor, state)
+        predictor.add_new_points_or_box(state, 20, "late", box=BOX)
+        options = {"start_frame_idx": 20, "max_frame_num_to_track": 3, "reverse": reverse}
+        return walk(predictor, state, **options)
+
+    remembered = add_later(keep=True)
+    with pytest.warns(ForgottenWarning, match=r"'early' .* frame 20 .* keep_history=True") as told:
+        forgotten = add_later(keep=0)
+
+    assert len(told) == 1
+    assert not torch.equal(forgotten[20][0], remembered[20][0])
+    assert torch.equal(forgotten[20][1], remembered[20][1])
+
+
+def test_a_program_that_deletes_outputs_itself_is_not_warned(
+    predictor: SAM2VideoPredictor, state: InferenceState
+) -> None:
+    for frame, _, _ in predictor.propagate_in_video(state):
+        tracked(state).pop(frame - 2, None)
+
+    assert [*walk(predictor, state, start_frame_idx=6)] == [*range(6, FRAMES)]
 
 
 def test_a_stream_gives_masks_as_its_frames_come(predictor: SAM2VideoPredictor) -> None:
