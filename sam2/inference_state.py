@@ -6,6 +6,7 @@ The session holds everything; what a key gives is a view of it, so that deleting
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
+from itertools import count
 from types import MappingProxyType
 from typing import Any
 
@@ -15,16 +16,20 @@ from sam2.model import Sam2
 from sam2.object_track import Track, Walks
 from sam2.prompts import MaskPrompt, PointPrompt
 from sam2.session import Session
+from sam2.state_values import (
+    ByObject,
+    CachedFeatures,
+    ObjectFrames,
+    ObjectIds,
+    ReadOnly,
+    StateError,
+)
 from sam2.tracking import FrameMask
 
 Entry = Mapping[str, Any]  # what is known of one object on one frame, by the published keys
 Kind = str  # of frames: one of the next two
 CONDITIONING, TRACKED = "cond_frame_outputs", "non_cond_frame_outputs"
 _ADOPTED = "masklet"  # the key under which a dict filled by hand keeps its state
-
-
-class StateError(TypeError):
-    """Something in the state that cannot be written; the message says what to do instead."""
 
 
 class InferenceState(MutableMapping[str, Any]):
@@ -81,27 +86,26 @@ def state_of(state: MutableMapping[str, Any], model: Sam2) -> InferenceState:
     if state["images"] is not own["images"]:
         own["images"] = state["images"]
     own["num_frames"] = state["num_frames"]
-    state.update({key: own[key] for key in _READ if key not in _WRITE})
+    show(state)
     return own
 
 
-class ObjectOutputs(Mapping[int, Mapping[Kind, "FrameOutputs"]]):
+def show(state: MutableMapping[str, Any]) -> None:
+    """Puts what is known now into a dict that a program filled by hand."""
+    if not isinstance(state, InferenceState):
+        own: InferenceState = state[_ADOPTED]
+        state.update({key: own[key] for key in _READ if key not in _WRITE})
+
+
+class ObjectOutputs(ByObject):
     """What is known of the objects, by their places in the logits."""
 
     def __init__(self, session: Session, pending: bool) -> None:
-        self.session = session
+        super().__init__(session)
         self.pending = pending
 
-    def __getitem__(self, index: int) -> Mapping[Kind, "FrameOutputs"]:
-        if index not in range(len(self)):
-            raise KeyError(index)
+    def _at(self, index: int) -> dict[Kind, "FrameOutputs"]:
         return {k: FrameOutputs(self, index, k) for k in (CONDITIONING, TRACKED)}
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(len(self)))
-
-    def __len__(self) -> int:
-        return len(self.session.tracks)
 
     def clear(self) -> None:
         """Forgets all of it, but not the objects."""
@@ -178,38 +182,26 @@ def _num_frames(session: Session) -> int:
     return session.length or 0
 
 
-def _ids(session: Session) -> dict[Hashable, int]:
-    return {object_id: index for index, object_id in enumerate(session.tracks)}
-
-
-def _points(session: Session) -> dict[int, dict[int, Entry]]:
+def _points(session: Session, known: Track) -> dict[int, Entry]:
     model = session.model
     size, device = model.config.image_size, model.device
 
     def entry(prompt: PointPrompt) -> Entry:
         places, labels = prompt.to_model(*session.frame_size, size, device)
         # The padding point at the end belongs to the prompt encoder.
-        return {"point_coords": places[:, :-1], "point_labels": labels[:, :-1].int()}
+        return ReadOnly(point_coords=places[:, :-1], point_labels=labels[:, :-1].int())
 
-    return {
-        i: {f: entry(p) for f, p in t.prompts.items() if isinstance(p, PointPrompt)}
-        for i, t in enumerate(session.tracks.values())
-    }
+    return {f: entry(p) for f, p in known.prompts.items() if isinstance(p, PointPrompt)}
 
 
-def _masks(session: Session) -> dict[int, dict[int, Any]]:
+def _masks(session: Session, known: Track) -> dict[int, Any]:
     size, device = session.model.config.image_size, session.model.device
-    return {
-        i: {f: p.to_model(size, device) for f, p in t.prompts.items() if isinstance(p, MaskPrompt)}
-        for i, t in enumerate(session.tracks.values())
-    }
+    masks = {f: p for f, p in known.prompts.items() if isinstance(p, MaskPrompt)}
+    return {f: mask.to_model(size, device) for f, mask in masks.items()}
 
 
-def _walked(session: Session) -> dict[int, dict[int, dict[str, bool]]]:
-    return {
-        i: {frame: {"reverse": reverse} for frame, reverse in t.walked.frames().items()}
-        for i, t in enumerate(session.tracks.values())
-    }
+def _walked(session: Session, known: Track) -> dict[int, Entry]:
+    return {f: ReadOnly(reverse=reverse) for f, reverse in known.walked.frames().items()}
 
 
 def _set_images(session: Session, images: Any) -> None:
@@ -240,15 +232,15 @@ _READ: dict[str, Callable[[Session], Any]] = {
     "video_width": lambda session: session.frame_size[1],
     "device": lambda session: session.model.device,
     "storage_device": lambda session: session.storage_device,
-    "obj_ids": lambda session: list(session.tracks),
-    "obj_id_to_idx": _ids,
-    "obj_idx_to_id": lambda session: dict(enumerate(session.tracks)),
+    "obj_ids": ObjectIds,
+    "obj_id_to_idx": lambda session: ReadOnly(zip(session.tracks, count())),
+    "obj_idx_to_id": lambda session: ReadOnly(enumerate(session.tracks)),
     "output_dict_per_obj": lambda session: ObjectOutputs(session, pending=False),
     "temp_output_dict_per_obj": lambda session: ObjectOutputs(session, pending=True),
-    "point_inputs_per_obj": _points,
-    "mask_inputs_per_obj": _masks,
-    "frames_tracked_per_obj": _walked,
-    "cached_features": lambda session: session.features,
+    "point_inputs_per_obj": lambda session: ObjectFrames(session, _points),
+    "mask_inputs_per_obj": lambda session: ObjectFrames(session, _masks),
+    "frames_tracked_per_obj": lambda session: ObjectFrames(session, _walked),
+    "cached_features": CachedFeatures,
 }
 
 _WRITE: dict[str, Callable[[Session, Any], None]] = {

@@ -11,7 +11,7 @@ from torch import Tensor
 from sam2.build_sam import build_sam2_video_predictor_hf
 from sam2.config import ModelConfig
 from sam2.frames import VideoSource
-from sam2.inference_state import InferenceState, state_of
+from sam2.inference_state import InferenceState, show, state_of
 from sam2.modeling.sam2_base import SAM2Base, Settings
 from sam2.object_track import Track
 from sam2.prompt_arrays import Numbers, PromptError, read_boxes, read_points
@@ -110,6 +110,7 @@ class SAM2VideoPredictor(SAM2Base):
         size = session.frame_size
         prompt = _point_prompt(points, labels, box, size, (1, 1) if not normalize_coords else size)
         logits = session.prompt(obj_id, frame_idx, prompt, extend=not clear_old_points)
+        show(inference_state)
         return frame_idx, list(session.tracks), logits[:, None]
 
     add_new_points = add_new_points_or_box  # the name it had before it took boxes
@@ -125,6 +126,7 @@ class SAM2VideoPredictor(SAM2Base):
                 f"The mask has the shape {tuple(drawn.shape)}: pass one object's mask, (H, W)."
             )
         logits = session.prompt(obj_id, frame_idx, MaskPrompt(drawn != 0))
+        show(inference_state)
         return frame_idx, list(session.tracks), logits[:, None]
 
     def clear_all_prompts_in_frame(
@@ -137,6 +139,7 @@ class SAM2VideoPredictor(SAM2Base):
         """Takes back what was said of an object on a frame."""
         session = self._session(inference_state)
         session.clear_prompt(obj_id, frame_idx)
+        show(inference_state)
         if not need_output:
             return None
         return frame_idx, list(session.tracks), session.logits(frame_idx)[:, None]
@@ -156,12 +159,14 @@ class SAM2VideoPredictor(SAM2Base):
             return list(session.tracks), []
         prompted = sorted(session.tracks[obj_id].prompts)
         session.remove(obj_id)
+        show(inference_state)
         shown = prompted if need_output and session.tracks else []
         return list(session.tracks), [(f, session.logits(f)[:, None]) for f in shown]
 
     def reset_state(self, inference_state: InferenceState) -> None:
         """Forgets all objects, and keeps the video."""
         self._session(inference_state).reset()
+        show(inference_state)
 
     # ---- tracking
 
@@ -235,6 +240,7 @@ class SAM2VideoPredictor(SAM2Base):
         """The place of an object in the logits; a new object gets the next one."""
         tracks = self._session(inference_state).tracks
         tracks.setdefault(obj_id, Track())
+        show(inference_state)
         return list(tracks).index(obj_id)
 
     def _get_obj_num(self, inference_state: InferenceState) -> int:

@@ -1,4 +1,6 @@
+import copy
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from sam2.modeling.sam2_base import SAM2Base, Settings
 from sam2.prompts import PointPrompt
 from sam2.sam2_video_predictor import SAM2VideoPredictor, SAM2VideoPredictorVOS
 from sam2.session import ForgottenWarning, Session
+from sam2.state_values import StateError
 from sam2.utils import misc
 from tests.sam2.tiny import TINY, pictures, ready, tiny_model, weights
 
@@ -450,12 +453,58 @@ def test_what_cannot_be_written_says_so(
 
     with pytest.raises(TypeError, match="reset_state"):
         state["obj_ids"] = []
+    for write in (
+        lambda: state["obj_ids"].append("cat"),
+        lambda: state["obj_ids"].remove("dog"),
+        lambda: state["obj_id_to_idx"].pop("dog"),
+        lambda: state["obj_id_to_idx"].update(cat=2),
+        lambda: state["obj_idx_to_id"].clear(),
+        lambda: state["point_inputs_per_obj"][0].pop(0),
+        lambda: state["point_inputs_per_obj"][0][0].clear(),
+        lambda: state["mask_inputs_per_obj"][0].setdefault(0, None),
+        lambda: state["frames_tracked_per_obj"][0].clear(),
+        lambda: state["output_dict_per_obj"][0].clear(),
+        lambda: state["cached_features"].update({0: None}),
+    ):
+        with pytest.raises(StateError, match=r"predictor|made when needed"):
+            write()
+    with pytest.raises(TypeError):
+        state["frames_tracked_per_obj"][0] = {}
     with pytest.raises(TypeError, match="save_state"):
         tracked(state)[3] = {}
     with pytest.raises(TypeError):
         tracked(state)[3]["maskmem_features"] = None
     state["my_notes"] = "kept"
     assert state["my_notes"] == "kept"
+
+
+def test_what_the_state_gives_can_be_copied_and_the_copies_changed(
+    predictor: SAM2VideoPredictor, state: InferenceState
+) -> None:
+    walk(predictor, state)
+
+    ids, places = copy.deepcopy(state["obj_ids"]), copy.copy(state["obj_id_to_idx"])
+    ids.append("cat")
+    places["cat"] = 2
+
+    assert ids == ["dog", 7, "cat"]
+    assert json.loads(json.dumps(state["obj_ids"])) == state["obj_ids"] == ["dog", 7]
+    assert state["obj_id_to_idx"] == {"dog": 0, 7: 1}
+
+
+def test_features_and_objects_can_be_dropped_by_their_keys(
+    predictor: SAM2VideoPredictor, state: InferenceState
+) -> None:
+    assert [*state["cached_features"]] == [0]
+    state["cached_features"].pop(0)
+    assert not state["cached_features"]
+
+    state["obj_ids"].clear()
+
+    assert (state["obj_ids"], predictor._get_obj_num(state)) == ([], 0)
+    for value in state.values():  # as programs do at their end
+        if hasattr(value, "clear"):
+            value.clear()
 
 
 def test_dropping_everything_drops_everything(
@@ -483,16 +532,26 @@ def test_a_dict_made_by_hand_works_like_a_state(predictor: SAM2VideoPredictor) -
         "storage_device": "cpu:0",
     }
     image, _, maps, _, sizes = predictor._get_image_feature(state, 0, batch_size=2)
+    assert state["obj_ids"] == []
     predictor.add_new_points_or_box(state, 0, 1, **CLICK)
+    assert (state["obj_ids"], state["obj_id_to_idx"]) == ([1], {1: 0})
+    assert [*state["point_inputs_per_obj"][0]] == [0]
 
     assert image.shape == (2, 3, 64, 64)
     assert [m.shape for m in maps] == [(256, 2, 4), (64, 2, 8), (16, 2, 32)]
     assert sizes == [(16, 16), (8, 8), (4, 4)]
     assert len(walk(predictor, state)) == FRAMES
-    predictor.propagate_in_video_preflight(state)
-    assert state["obj_ids"] == [1]
+    assert [*state["frames_tracked_per_obj"][0]] == [*range(FRAMES)]
     assert state["storage_device"] == "cpu:0"  # the program's choice, and not the model's device
     assert [*tracked(state)] == [*range(1, FRAMES)]  # type: ignore[arg-type]
+    predictor.add_new_mask(state, 0, 2, np.ones((HEIGHT, WIDTH), bool))
+    assert [*state["mask_inputs_per_obj"][1]] == [0]
+    predictor.remove_object(state, 1)
+    assert (state["obj_ids"], state["obj_idx_to_id"]) == ([2], {0: 2})
+    predictor.clear_all_prompts_in_frame(state, 0, "new")
+    assert state["obj_ids"] == [2, "new"]
+    predictor.reset_state(state)
+    assert state["obj_ids"] == []
 
 
 def test_private_helpers_that_scripts_call(
