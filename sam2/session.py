@@ -6,6 +6,7 @@ prompt is answered at once, and its memory is made when propagation starts.
 
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Sized
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import count
 from operator import index
@@ -78,6 +79,12 @@ class Session:
         self.length = len(self.frames) if isinstance(self.frames, Sized) else None
         self.tracks: dict[Hashable, Track] = {}
         self.features: dict[int, FrameFeatures] = {}  # of the frame encoded last
+
+    def __deepcopy__(self, memo: object) -> "Session":
+        """A session that goes on by itself from here; both read the same model and frames."""
+        other = copy(self)
+        other.tracks, other.features = dict(self.tracks), dict(self.features)
+        return other
 
     @torch.inference_mode()
     def prompt(

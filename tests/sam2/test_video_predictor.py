@@ -645,6 +645,26 @@ def test_a_stream_gives_masks_as_its_frames_come(predictor: SAM2VideoPredictor) 
         walk(predictor, state)
 
 
+def test_a_deep_copy_of_a_state_goes_on_by_itself(predictor: SAM2VideoPredictor) -> None:
+    state = predictor.init_state(clip(), async_loading_frames=True)
+    predictor.add_new_points_or_box(state, 0, "dog", **CLICK)
+    state["my_notes"] = ["kept"]
+    walk(predictor, state, max_frame_num_to_track=4)
+
+    copied = copy.deepcopy(state)
+    predictor.add_new_points_or_box(copied, 5, "cat", box=BOX)
+    copied["my_notes"].append("changed")
+    both = walk(predictor, copied, start_frame_idx=5)
+
+    assert copied.session.model is predictor
+    assert copied["images"] is state["images"]
+    assert (copied["obj_ids"], state["obj_ids"]) == (["dog", "cat"], ["dog"])
+    assert [*tracked(copied)] == [*range(1, FRAMES)]
+    assert ([*tracked(state)], state["my_notes"]) == ([1, 2, 3, 4], ["kept"])
+    alone = walk(predictor, state, start_frame_idx=5)
+    assert equal(alone, {frame: logits[:1] for frame, logits in both.items()})
+
+
 def test_a_saved_state_goes_on_to_the_bit(
     predictor: SAM2VideoPredictor, state: InferenceState, tmp_path: Path
 ) -> None:
