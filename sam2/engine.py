@@ -144,10 +144,14 @@ class Engine:
     @torch.inference_mode()
     def step(self) -> list[FrameResult | TaskEnd]:
         """Does the next piece of work, or waits for a frame to be decoded; what came of it."""
+        events: list[FrameResult | TaskEnd] = []
         for number in self.scheduler.admit():
-            self._walks[number].start(self.model.device)
+            try:
+                self._walks[number].start(self.model.device)
+            except torch.OutOfMemoryError:
+                events += self._out_of_memory([number])
         self._news.clear()
-        events = [event for number in list(self._walks) for event in self._advance(number)]
+        events += [event for number in list(self._walks) for event in self._advance(number)]
         work = self.scheduler.next()
         started = perf_counter()
         if isinstance(work, Encode):
@@ -279,7 +283,9 @@ class Engine:
             for one in batch
             for walk in [walks[one.walk]]
         ]
-        return track(self.model, features, steps, max_batch=len(batch))
+        tracked = track(self.model, features, steps, max_batch=len(batch))
+        # A view would keep the memories of the whole batch.
+        return [(found, memory.clone()) for found, memory in tracked]
 
     def _out_of_memory(self, walks: Iterable[int]) -> list[TaskEnd]:
         return self._end_all(walks, DeviceMemoryError(self.model.device))

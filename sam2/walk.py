@@ -174,9 +174,8 @@ class Walk:
                 )
 
     def followed(self, key: int, found: FrameMask, memory: Tensor) -> None:
-        """An object was followed to this frame; its memory is (M, h, w)."""
-        own = memory.clone()  # a view would keep the memories of the whole batch
-        remembered = FrameMemory(self.frame, own, found.pointer)
+        """An object was followed to this frame; its memory is (M, h, w), and no view."""
+        remembered = FrameMemory(self.frame, memory, found.pointer)
         reach = reach_of(self.memory_span, self.pointer_span)
         self.states[key] = self.states[key].remembering(remembered, reach)
         self._found[key] = found

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -589,6 +590,40 @@ def test_a_video_whose_frames_do_not_fit_ends_with_an_error() -> None:
     _, (ends,) = all_found(SmallEngine(frames=0), videos)
 
     assert [type(error) for error in ends.values()] == [DeviceMemoryError] * 2
+
+
+def test_a_task_whose_memories_do_not_fit_when_it_is_taken_up_ends_with_an_error() -> None:
+    class HeavyState(TrackState):
+        def to(self, device: torch.device) -> TrackState:
+            raise torch.OutOfMemoryError("no room for so many memories")
+
+    state = HeavyState(2, False, {}, MemoryBank(), None)
+    heavy, light = replace(task_at(0), begun=state), task_at(0)
+
+    found, ends = all_found(Engine(model()), [video_of([heavy], 5), video_of([light], 5)])
+
+    assert isinstance(ends[0][1], DeviceMemoryError)
+    assert found[0] == {1: {}}
+    assert ends[1] == {1: None}
+    assert_same(found[1][1], engine_finds([light], 5)[1])
+
+
+def test_memories_that_there_is_no_room_to_keep_end_their_video_with_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Loose(Tensor):
+        def clone(self, **_: object) -> Tensor:
+            raise torch.OutOfMemoryError("no room for a copy")
+
+    def track_loosely(*arguments: Any, **options: Any) -> list[tuple[FrameMask, Tensor]]:
+        return [(f, memory.as_subclass(Loose)) for f, memory in track(*arguments, **options)]
+
+    monkeypatch.setattr("sam2.engine.track", track_loosely)
+
+    (found,), (ends,) = all_found(Engine(model()), [video_of([task_at(0)], 5)])
+
+    assert isinstance(ends[1], DeviceMemoryError)
+    assert [*found[1]] == [0]
 
 
 # ---- a task can be taken up again
