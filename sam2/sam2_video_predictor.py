@@ -120,7 +120,8 @@ class SAM2VideoPredictor(SAM2Base):
     ) -> FrameLogits:
         """Says what an object is by its mask (H, W), of any size; all but 0 is object."""
         session = self._session(inference_state)
-        drawn = torch.as_tensor(mask)
+        # Copied, as a tensor cannot lie in every array: not in one that is mirrored, for instance.
+        drawn = mask if isinstance(mask, Tensor) else torch.from_numpy(np.array(mask, order="C"))
         if drawn.ndim != 2:
             raise PromptError(
                 f"The mask has the shape {tuple(drawn.shape)}: pass one object's mask, (H, W)."

@@ -1,7 +1,7 @@
 import copy
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +309,27 @@ def test_a_wrong_prompt_says_what_to_pass_and_leaves_no_trace(
     assert state["obj_ids"] == []
     predictor.add_new_points_or_box(state, 0, 1, **CLICK)
     assert len(walk(predictor, state)) == FRAMES
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda mask: mask[:, ::-1].copy()[:, ::-1],  # mirrored
+        lambda mask: np.asfortranarray(mask),
+        lambda mask: mask.astype(np.float64) * 255,
+        lambda mask: mask.tolist(),
+        lambda mask: torch.from_numpy(mask),
+    ],
+)
+def test_a_mask_may_have_any_form(
+    predictor: SAM2VideoPredictor, form: Callable[[NDArray[np.bool_]], Any]
+) -> None:
+    mask = np.tri(HEIGHT, WIDTH, dtype=bool)
+    _, _, expected = predictor.add_new_mask(predictor.init_state(clip()), 0, 1, mask)
+
+    _, _, logits = predictor.add_new_mask(predictor.init_state(clip()), 0, 1, form(mask))
+
+    assert torch.equal(logits, expected)
 
 
 def test_a_mask_with_three_axes_is_refused(predictor: SAM2VideoPredictor) -> None:
