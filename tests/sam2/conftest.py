@@ -13,3 +13,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def no_gradients() -> Iterator[None]:
+    """Everything in a test is inference, for the files that ask for it."""
+    with torch.inference_mode():
+        yield

@@ -1,7 +1,5 @@
 """Batches of a few sizes, of which nobody but the device takes notice."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from hypothesis import given
@@ -13,11 +11,7 @@ from sam2.tracking import Step, track
 from tests.sam2.test_tracking import recollection
 from tests.sam2.tiny import TINY, features_of, pictures, tiny_model
 
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
 @given(st.lists(st.integers(), min_size=1, max_size=70))

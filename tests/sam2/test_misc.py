@@ -188,6 +188,11 @@ def test_a_file_is_turned_as_it_asks(shared: Path) -> None:
 
     assert (height, width) == (stored.width, stored.height) != (stored.height, stored.width)
     assert len(frames) == 24
+    assert stored.rotation == 90  # counter-clockwise
+    lying = scaled_by_ffmpeg(shared / "badvideos" / "rotated_90.mp4")[0]
+    upright, upside_down = (torch.rot90(lying, turns, dims=(1, 2)) for turns in (1, 3))
+    assert (frames[0] - upright).abs().mean() < 0.03  # it was scaled before it was turned
+    assert (frames[0] - upside_down).abs().mean() > 0.3
 
 
 @pytest.mark.parametrize("name", ["empty.mp4", "no_moov.mp4", "playlist.mp4", "audio_only.mp4"])
@@ -287,5 +292,15 @@ def test_points_are_put_after_those_before() -> None:
 
 
 def test_the_published_names_are_there() -> None:
-    for name in misc.__all__:
-        assert callable(getattr(misc, name))
+    published = {
+        "AsyncVideoFrameLoader",
+        "concat_points",
+        "fill_holes_in_mask_scores",
+        "get_connected_components",
+        "get_sdpa_settings",
+        "load_video_frames",
+        "mask_to_box",
+    }
+
+    assert {*misc.__all__} == published
+    assert all(callable(getattr(misc, name)) for name in published)

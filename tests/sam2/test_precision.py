@@ -1,7 +1,5 @@
 """Faster ways to compute the same masks: how far they are from the published figures."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -17,11 +15,7 @@ from tests.sam2.tiny import SIZE, TINY, TINY_2_0, features_of, pictures, tiny_mo
 
 CLICK = PointPrompt(points=((20, 20),), labels=(1,))
 
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
 def prepared(precision: Precision, config: ModelConfig = TINY) -> Sam2:

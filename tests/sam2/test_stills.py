@@ -1,7 +1,5 @@
 """A still picture: one mask or three, many prompts at once, corrections."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -12,11 +10,7 @@ from tests.sam2.tiny import TINY, features_of, pictures, tiny_model
 SIZE = (48, 80)
 CLICKS = [PointPrompt(((x, 20),), (1,)) for x in (10, 40, 70)]
 
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
 @pytest.mark.parametrize(("multimask", "count"), [(True, 3), (False, 1)])

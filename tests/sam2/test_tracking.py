@@ -1,6 +1,5 @@
 """One step of many tracks: what is read, what is answered, and that nobody minds the company."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -33,11 +32,7 @@ CLICK = PointPrompt(points=((20, 20),), labels=(1,))
 CLICKS = PointPrompt(points=((20, 20), (50, 30)), labels=(1, 0))
 BOX = PointPrompt(box=(10, 10, 40, 30))
 
-
-@pytest.fixture(autouse=True)
-def no_gradients() -> Iterator[None]:
-    with torch.inference_mode():
-        yield
+pytestmark = pytest.mark.usefixtures("no_gradients")
 
 
 def recollection(

@@ -18,8 +18,9 @@ from sam2.prompts import PointPrompt
 from sam2.sam2_video_predictor import SAM2VideoPredictor, SAM2VideoPredictorVOS
 from sam2.session import ForgottenWarning, Session
 from sam2.state_values import StateError
+from sam2.tracking import Step, track
 from sam2.utils import misc
-from tests.sam2.tiny import TINY, pictures, ready, tiny_model, weights
+from tests.sam2.tiny import TINY, pictures, ready, weights
 
 FRAMES = 12
 HEIGHT, WIDTH = 48, 64
@@ -186,14 +187,21 @@ def test_small_holes_are_filled_in_what_is_stored_but_not_in_tracked_memories() 
         mask[4:6, 4:6] = False
         predictor.add_new_mask(state, 0, 1, mask)
         prompted = state["temp_output_dict_per_obj"][0]["cond_frame_outputs"][0]["pred_masks"]
-        next(walker := predictor.propagate_in_video(state))
-        next(walker)
-        stored.append((prompted, tracked(state)[1]["pred_masks"]))
-    (filled, after), (open_, _) = stored
+        walk(predictor, state, max_frame_num_to_track=3)
+        known = state.session.tracks[1]
+        walk(predictor, state, start_frame_idx=4)
+        stored.append((prompted, tracked(state)[4], known))
+    (filled, after, known), (open_, _, _) = stored
 
     assert torch.equal(filled, fill_holes_in_mask_scores(open_, 4))
     assert not torch.equal(filled, open_)
-    assert torch.equal(after, fill_holes_in_mask_scores(after, 4))
+    recalled = known.bank.recall(4, TINY.memory_span, TINY.pointer_span)
+    with torch.inference_mode():
+        features = filling.encode(state["images"][4][None])
+        ((found, memory),) = track(filling, features, [Step(0, recalled, TINY.pointer_span)])
+    assert not torch.equal(after["pred_masks"][0, 0], found.mask)
+    assert torch.equal(after["pred_masks"], fill_holes_in_mask_scores(found.mask[None, None], 4))
+    assert torch.equal(after["maskmem_features"][0], memory)
 
 
 def test_settings_may_be_changed_on_the_model_at_any_time(
@@ -799,12 +807,13 @@ def test_far_prompted_frames_are_left_out_when_the_setting_says_so() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # of torch's own parts
-def test_the_compiled_predictor_is_the_same_model(capsys: pytest.CaptureFixture[str]) -> None:
-    with torch.device("meta"):
-        model = SAM2VideoPredictorVOS(TINY)
+def test_the_compiled_predictor_has_the_same_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    model = predictor_of(SAM2VideoPredictorVOS)
 
     assert isinstance(model, SAM2Base)
-    assert model.state_dict().keys() == tiny_model().state_dict().keys()
+    loaded, expected = model.state_dict(), weights()
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[key], expected[key]) for key in expected)
     assert "compiled" in capsys.readouterr().out
 
 
