@@ -21,6 +21,7 @@ from sam2.state_values import (
     CachedFeatures,
     ObjectFrames,
     ObjectIds,
+    ObjectPlaces,
     ReadOnly,
     StateError,
 )
@@ -233,8 +234,8 @@ _READ: dict[str, Callable[[Session], Any]] = {
     "device": lambda session: session.model.device,
     "storage_device": lambda session: session.storage_device,
     "obj_ids": ObjectIds,
-    "obj_id_to_idx": lambda session: ReadOnly(zip(session.tracks, count())),
-    "obj_idx_to_id": lambda session: ReadOnly(enumerate(session.tracks)),
+    "obj_id_to_idx": lambda session: ObjectPlaces(session, zip(session.tracks, count())),
+    "obj_idx_to_id": lambda session: ObjectPlaces(session, enumerate(session.tracks)),
     "output_dict_per_obj": lambda session: ObjectOutputs(session, pending=False),
     "temp_output_dict_per_obj": lambda session: ObjectOutputs(session, pending=True),
     "point_inputs_per_obj": lambda session: ObjectFrames(session, _points),

@@ -1,7 +1,7 @@
 """What the keys of an inference state give; a write that would be lost is refused."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, NoReturn
 
 from sam2.object_track import Track
@@ -22,12 +22,8 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 class ReadOnly(dict[Any, Any]):
     """A dict that cannot be changed; copies of it can."""
 
-    __setitem__ = __delitem__ = __ior__ = pop = popitem = setdefault = update = _refuse
-
-    def clear(self) -> None:
-        """Refused as well, but of an empty dict: programs clear whatever they find at their end."""
-        if self:
-            _refuse()
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[type, tuple[dict[Any, Any]]]:
         return dict, ({**self},)
@@ -50,6 +46,19 @@ class ObjectIds(list[Hashable]):
 
     def __reduce__(self) -> tuple[type, tuple[list[Hashable]]]:
         return list, ([*self],)
+
+
+class ObjectPlaces(ReadOnly):
+    """The objects and their places in the logits; it can be cleared, which forgets them."""
+
+    def __init__(self, session: Session, places: Iterable[tuple[Hashable, Hashable]]) -> None:
+        super().__init__(places)
+        self.session = session
+
+    def clear(self) -> None:  # type: ignore[override]  # the one change not refused
+        """Forgets all objects."""
+        self.session.reset()
+        dict.clear(self)
 
 
 class ByObject(Mapping[int, Mapping[Any, Any]]):

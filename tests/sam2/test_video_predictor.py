@@ -487,7 +487,7 @@ def test_what_cannot_be_written_says_so(
         lambda: state["obj_ids"].remove("dog"),
         lambda: state["obj_id_to_idx"].pop("dog"),
         lambda: state["obj_id_to_idx"].update(cat=2),
-        lambda: state["obj_idx_to_id"].clear(),
+        lambda: state["obj_idx_to_id"].setdefault(2, "cat"),
         lambda: state["point_inputs_per_obj"][0].pop(0),
         lambda: state["point_inputs_per_obj"][0][0].clear(),
         lambda: state["mask_inputs_per_obj"][0].setdefault(0, None),
@@ -521,19 +521,18 @@ def test_what_the_state_gives_can_be_copied_and_the_copies_changed(
     assert state["obj_id_to_idx"] == {"dog": 0, 7: 1}
 
 
+@pytest.mark.parametrize("key", ["obj_ids", "obj_id_to_idx", "obj_idx_to_id"])
 def test_features_and_objects_can_be_dropped_by_their_keys(
-    predictor: SAM2VideoPredictor, state: InferenceState
+    predictor: SAM2VideoPredictor, state: InferenceState, key: str
 ) -> None:
     assert [*state["cached_features"]] == [0]
     state["cached_features"].pop(0)
     assert not state["cached_features"]
 
-    state["obj_ids"].clear()
+    state[key].clear()
 
-    assert (state["obj_ids"], predictor._get_obj_num(state)) == ([], 0)
-    for value in state.values():  # as programs do at their end
-        if hasattr(value, "clear"):
-            value.clear()
+    assert not state[key]
+    assert predictor._get_obj_num(state) == 0
 
 
 def test_dropping_everything_drops_everything(
@@ -579,8 +578,13 @@ def test_a_dict_made_by_hand_works_like_a_state(predictor: SAM2VideoPredictor) -
     assert (state["obj_ids"], state["obj_idx_to_id"]) == ([2], {0: 2})
     predictor.clear_all_prompts_in_frame(state, 0, "new")
     assert state["obj_ids"] == [2, "new"]
+    for value in state.values():  # as programs do at their end
+        if isinstance(value, dict | list):
+            value.clear()
+    assert predictor._get_obj_num(state) == 0
+    predictor.add_new_points_or_box(state, 0, 1, **CLICK)
     predictor.reset_state(state)
-    assert state["obj_ids"] == []
+    assert (state["obj_ids"], state["obj_id_to_idx"]) == ([], {})
 
 
 def test_private_helpers_that_scripts_call(
