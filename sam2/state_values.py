@@ -89,6 +89,9 @@ class ObjectFrames(ByObject):
         super().__init__(session)
         self.of = of
 
+    def clear(self) -> None:
+        """Does nothing, for it goes with its object: programs clear all values at their end."""
+
     def _at(self, index: int) -> dict[int, Any]:
         return self.of(self.session, [*self.session.tracks.values()][index])
 

@@ -535,6 +535,20 @@ def test_features_and_objects_can_be_dropped_by_their_keys(
     assert predictor._get_obj_num(state) == 0
 
 
+def test_programs_may_clear_whatever_they_find(
+    predictor: SAM2VideoPredictor, state: InferenceState
+) -> None:
+    walk(predictor, state)
+
+    for value in state.values():
+        if hasattr(value, "clear"):
+            value.clear()
+
+    assert predictor._get_obj_num(state) == 0
+    assert not state["point_inputs_per_obj"]
+    assert not state["cached_features"]
+
+
 def test_dropping_everything_drops_everything(
     predictor: SAM2VideoPredictor, state: InferenceState
 ) -> None:
