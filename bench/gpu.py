@@ -196,7 +196,7 @@ def take_off(result: FrameResult) -> None:
 def show(title: str, steps: Sequence[Speed], walks: Sequence[Walked], rate: float) -> None:
     """Prints a table of both parts, side by side."""
     table = Table("videos x objects", "step, object-frames/s", "walk", "of the step", title=title)
-    for heading in ("batches full", "TFLOP/s", "of matmul rate", "GiB", "growth, MiB"):
+    for heading in ("of max_batch", "TFLOP/s", "of matmul rate", "GiB", "growth, MiB"):
         table.add_column(heading)
     for s, w in zip(steps, walks, strict=True):
         bare, whole = s.object_frames_per_second, w.object_frames_per_second

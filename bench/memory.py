@@ -114,8 +114,7 @@ def write_clip(path: Path, n_frames: int) -> None:
 
 def track(clip: str, objects: str, model: str) -> None:
     """Tracks the clip in this process; prints its peak memory, its masks and their bytes."""
-    from pipeline.clip import one_video
-
+    from pipeline.command_line import one_video
     from pipeline.plan import make_plan
     from pipeline.segmenter import Segmenter
     from pipeline.video import Video

@@ -24,11 +24,11 @@ from typing import Any
 import rich
 import torch
 import typer
-from pipeline.clip import one_video
 from rich.table import Table
 
 from bench.machine import machine
 from bench.memory import write_clip
+from pipeline.command_line import one_video
 from pipeline.config import RunConfig, cores, load_config
 from pipeline.manifest import VideoEntry
 
@@ -79,7 +79,7 @@ def _in_a_process(way: str, folder: str, threads: int) -> dict[str, float]:
 
 def alone(entries: list[VideoEntry], config: RunConfig) -> dict[str, float]:
     """A segmenter as an actor makes it, without Ray and without files."""
-    from pipeline.run import plan
+    from pipeline.run import plan_run
     from pipeline.segmenter import Segmenter
     from pipeline.weights import open_model
 
@@ -88,7 +88,7 @@ def alone(entries: list[VideoEntry], config: RunConfig) -> dict[str, float]:
     model, sha256 = open_model(config.model, config.checkpoint, "cpu", config.precision)
     share = (config.max_batch, config.threads, config.cluster.open_videos)
     segmenter = Segmenter(model, sha256, *share)
-    tasks = plan(entries, config)
+    tasks = plan_run(entries, config)
     work, cpu = time.time(), time.process_time()
     rows = list(segmenter.segment(tasks))
     now, spent = time.time(), time.process_time() - cpu

@@ -18,11 +18,11 @@ import numpy as np
 import rich
 import torch
 import typer
-from pipeline.clip import one_video
 from rich.table import Table
 
 from bench.machine import machine, precisions, where
 from bench.memory import write_clip
+from pipeline.command_line import one_video
 from pipeline.masklet_columns import MaskletColumns, record_frame
 from pipeline.plan import make_plan
 from pipeline.segmenter import Segmenter

@@ -64,7 +64,10 @@ class SavedBanks:
     def _tidy(self, task: Task, newest: str) -> None:
         """Removes what this bank replaces, and any that looks newer: it was of no use to us."""
         files = self._newest_first(task)
-        place = [PurePosixPath(path).name for path in files].index(newest)
+        names = [PurePosixPath(path).name for path in files]
+        if newest not in names:  # somebody else is further on, or done, and has removed it
+            return
+        place = names.index(newest)
         for path in (*files[:place], *files[place + _KEPT :]):
             self.fs.delete_file(path)
 

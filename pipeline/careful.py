@@ -114,7 +114,8 @@ def _too_large(row: Masklet, error: str) -> Masklet:
 
 def _struck_out(row: Masklet, deaths: int) -> Masklet:
     text = (
-        f"{row.uri}: {deaths} actors died while working on it, the last time on this object alone; "
+        f"{row.uri}: {deaths} actors died while working on it (a lost node counts half), the last "
+        "time on this object alone; "
         "look for a file that crashes the decoder, or more memory than the machine has"
     )
     return replace(row, status="crashed", error_type="ActorDied", error=text, attempts=deaths)

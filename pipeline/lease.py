@@ -139,7 +139,7 @@ class Keeper:
         """Interrupts the main thread, if it keeps the lease and another driver has taken it."""
         while not self.ended.wait(RENEW_S):
             try:
-                self.lease.renew(self.fs, self.folder, self._newest())
+                self.lease.renew(self.fs, self.folder, self.newest())
             except LeaseError as error:
                 self.lost = error
                 if self.interrupts and not self.ended.is_set():
@@ -149,8 +149,8 @@ class Keeper:
                 # It is away; should the lease be lost meanwhile, we see it later.
                 print(f"the lease of {self.folder} is not renewed: {error}", file=sys.stderr)
 
-    def _newest(self) -> Tally:
-        """The newest figures, or those before them: whoever has none to tell may well be alive."""
+    def newest(self) -> Tally:
+        """The newest figures, or those before them where whoever has them does not answer."""
         try:
             self._told = self.read()
         except Exception as error:  # Ray has many kinds
@@ -160,19 +160,19 @@ class Keeper:
     @contextmanager
     def telling(self, read: Callable[[], Tally]) -> Iterator[None]:
         """Takes the figures from here while the block runs."""
-        self.lease = replace(self.lease, began=_now(), before=read().tracked)
         self.read = read
+        self.lease = replace(self.lease, began=_now(), before=self.newest().tracked)
         try:
             yield
         finally:
-            last = self._newest()
+            last = self.newest()
             self.read = lambda: last
 
     def end(self) -> None:
         """Gives the lease back, so that the next driver need not wait."""
         _ended.add(self.lease.owner)
         with suppress(Exception):  # then it runs out
-            self.lease.renew(self.fs, self.folder, self._newest(), released=True)
+            self.lease.renew(self.fs, self.folder, self.newest(), released=True)
 
 
 @contextmanager

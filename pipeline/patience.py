@@ -16,7 +16,8 @@ _PASSING = (*_BUSY, "INTERNAL_FAILURE", "NETWORK_CONNECTION", "REQUEST_TIMEOUT",
 PATIENCE = "MASKLET_STORAGE_PATIENCE_S"  # the variable that says how long it lasts, in seconds
 # The same of errors that tell it by a number or by their name, as those of fsspec's stores do.
 _ERRNOS = {
-    *(errno.EBUSY, errno.EAGAIN, errno.EIO, errno.EREMOTEIO, errno.ETIMEDOUT, errno.EPIPE),
+    *(errno.EBUSY, errno.EAGAIN, errno.EIO, errno.ETIMEDOUT, errno.EPIPE),
+    getattr(errno, "EREMOTEIO", errno.EIO),  # of Linux alone
     *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED),
     *(errno.ENETUNREACH, errno.EHOSTUNREACH),
 }
@@ -52,11 +53,13 @@ def patiently(
 
     The pauses grow and are drawn by lot, so that a thousand machines do not come back at once.
     """
-    end = time.monotonic() + float(os.environ.get(PATIENCE, StorageConfig().patience_s))
+    patience_s = float(os.environ.get(PATIENCE, StorageConfig().patience_s))
+    end: float | None = None  # from the first trouble on: a long download is no trouble
     for attempt in count():
         try:
             return action()
         except Exception as error:  # each store has its own kinds
+            end = end or time.monotonic() + patience_s
             pause_s = random.uniform(0, min(_LONGEST_PAUSE_S, 0.5 * 2**attempt))
             if not passes(error) or time.monotonic() + pause_s > end:
                 raise

@@ -69,5 +69,5 @@ def _open(uri: str) -> IO[bytes]:
 
 
 def _by_frames(uri: str) -> VideoInfo:
-    with local_copy(uri) as path, open_video(path, uri) as video:
+    with local_copy(uri, patient=False) as path, open_video(path, uri) as video:
         return video.info

@@ -38,8 +38,9 @@ from sam2.model import Sam2
 from sam2.session_file import model_sha256
 
 _log = logging.getLogger(__name__)
-# Actors in a row that may fail to start. One node without its GPU must not end the run, and
-# weights that no node can read should end it soon.
+# Actors in a row that may fail to start, as long as no other does: trouble that passes must not end
+# the run, and weights that no node can read should end it soon. A node that stays broken, and alone
+# is free, ends it too.
 _INIT_DEATHS = 10
 
 
@@ -57,7 +58,7 @@ def carry_out(
         )
         masklets = segment(plan, config, output, ledger, shards)
         sink = MaskletSink(output, keeper.lease, keeper.folder, config.storage)
-        with shown(lambda: tally(ledger), total), keeper.telling(lambda: tally(ledger)):
+        with keeper.telling(lambda: tally(ledger)), shown(keeper.newest, total):
             masklets.write_datasink(sink)
 
 
@@ -141,7 +142,7 @@ class SegmentShard:
         try:
             masklets = segment_carefully(tasks, self.segmenter, self.book)
         except RuntimeError as error:
-            if not _is_of_device(error):
+            if not is_of_device(error):
                 raise
             # What is wrong with the device outlasts the error, but seldom the process. Ray starts
             # another one and gives it this shard again; after sys.exit it would not.
@@ -160,7 +161,7 @@ class SegmentShard:
         return SavedBanks(output.fs, output.folder, owner, every_s, self.book.forgive)
 
 
-def _is_of_device(error: RuntimeError) -> bool:
+def is_of_device(error: RuntimeError) -> bool:
     """Whether a GPU is in trouble: its libraries say so in errors of no kind of their own."""
     named = ("CUDA error", "cuDNN error", "CUBLAS_STATUS")
     return isinstance(error, torch.AcceleratorError) or any(text in str(error) for text in named)

@@ -21,11 +21,13 @@ def check_source(uri: str) -> None:
         return
     if scheme not in SCHEMES:
         raise ValueError(f"'{scheme}://' is not supported; use a path or {', '.join(SCHEMES)}")
-    local_path(uri)
+    if local_path(uri):
+        return
     refuse_credentials(uri)
     if _hands_out_credentials(urlsplit(uri).hostname or ""):
         raise ValueError("this address serves credentials to cloud machines, not videos")
-    if "::" in urlsplit(uri).path:
+    parts = urlsplit(uri)
+    if "::" in f"{parts.path}{parts.query}" or ("::" in parts.netloc and "[" not in parts.netloc):
         raise ValueError("'::' in a URI would join two of them: give the file another name")
 
 

@@ -53,9 +53,10 @@ class Frame:
 
 
 @contextmanager
-def local_copy(uri: str) -> Iterator[Path]:
+def local_copy(uri: str, patient: bool = True) -> Iterator[Path]:
     """The video as a local file or folder: itself if it is one, else a copy for the time being.
 
+    A store that cannot be reached is waited for if we are `patient`.
     Raises VideoError, which names the URI.
     """
     with ExitStack() as held:
@@ -68,7 +69,7 @@ def local_copy(uri: str) -> Iterator[Path]:
                 copy = held.enter_context(tempfile.NamedTemporaryFile(prefix="masklet-"))
             except OSError as error:
                 raise VideoError(f"{uri}: there is no place for a copy of it: {error}") from error
-            _download(uri, copy)
+            _download(uri, copy, patient)
             path = Path(copy.name)
         else:
             _check_kind(uri, path)
@@ -86,10 +87,10 @@ def _check_kind(uri: str, path: Path) -> None:
         raise VideoError(f"{uri}: is neither a file nor a folder")
 
 
-def _download(uri: str, copy: IO[bytes]) -> None:
+def _download(uri: str, copy: IO[bytes], patient: bool) -> None:
     # A store that cannot be reached comes back; a host on the web may never have been there.
     on_the_web = uri.startswith(("http://", "https://"))
-    passes = asks_to_wait if on_the_web else may_pass
+    passes = may_pass if patient and not on_the_web else asks_to_wait
     try:
         patiently(partial(_download_once, uri, copy), passes)
     except Exception as error:  # each storage has its own kinds, which have nothing in common

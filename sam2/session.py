@@ -215,7 +215,8 @@ class Session:
         reach = reach_of(self.model.config.memory_span, self._pointer_span)
         read = range(start + 1, start + reach + 1) if reverse else range(start - reach, start)
         # Who has fewer memories than are kept has lost none by itself: a program deleted them.
-        full = {i: t for i, t in self.tracks.items() if len(t.found) >= self.history}
+        kept = max(self.history, reach + 1)
+        full = {i: t for i, t in self.tracks.items() if len(t.found) >= kept}
         return [i for i, t in full.items() if t.lacks(read)]
 
     def _walk(self, start: int, max_frames: int | None, reverse: bool) -> Iterable[int]:

@@ -1,6 +1,7 @@
 """Who may import whom: sam2 knows nobody here, pipeline knows sam2, jobs know both."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ RAY_FILES = {
     "survey.py",
     "train.py",
 }
+OURS = {"sam2", "pipeline", "jobs", "bench", "examples"}
 AV_FILES = {"video_file.py"}  # the one of sam2/ that reads video files; docs/decisions says why
 
 
@@ -76,6 +78,16 @@ def test_processes_without_a_model_start_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", wanted + asked], cwd=ROOT, check=False)
 
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "file", sorted([*(ROOT / "bench").glob("*.py"), *(ROOT / "examples").glob("*.py")]), ids=str
+)
+def test_what_benchmarks_and_examples_import_of_us_is_there(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in OURS:
+            module = importlib.import_module(str(node.module))
+            assert [n.name for n in node.names if not hasattr(module, n.name)] == []
 
 
 def test_an_import_inside_a_function_is_seen_too(tmp_path: Path) -> None:

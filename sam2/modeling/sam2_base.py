@@ -59,6 +59,11 @@ class SAM2Base(Sam2):
         """Always False: the published package ends in an error where it is True."""
         return False
 
+    @clear_non_cond_mem_around_input.setter
+    def clear_non_cond_mem_around_input(self, clear: bool) -> None:
+        if clear:
+            raise ValueError("clear_non_cond_mem_around_input is always False here.")
+
     @property
     def hidden_dim(self) -> int:
         """Channels of image features and tokens."""

@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import tomllib
 from copy import deepcopy
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,8 +12,10 @@ from typing import Any
 
 import jsonschema
 import pytest
+import typer
 
-from tests.configs.cluster_files import FOLDER, load, walk
+from jobs.cli import app
+from tests.configs.cluster_files import FOLDER, ROOT, commands, load, walk
 
 LAUNCHERS = ["aws.yaml", "gcp.yaml"]
 KUBERNETES = ["kuberay.yaml", "kueue.yaml"]
@@ -130,6 +135,59 @@ def test_the_head_only_drives(name: str) -> None:
     else:
         head = config["spec"]["rayClusterSpec"]["headGroupSpec"]
         assert head["rayStartParams"]["num-cpus"] == "0"
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.iterdir()), ids=lambda file: file.name)
+def test_every_command_in_the_files_is_one_that_masklet_knows(file: Path) -> None:
+    known = typer.main.get_command(app).commands["run"]  # type: ignore[attr-defined]
+    lines = commands(file)
+
+    assert lines or file.name == "node.sh"
+    for arguments in lines:
+        known.make_context("run", arguments)
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_a_launched_run_works_on_the_cluster_that_was_started_for_it(name: str) -> None:
+    """Without the address it would start a Ray of its own, on a head without a GPU."""
+    assert "'RAY_ADDRESS=auto masklet run " in (FOLDER / name).read_text()
+
+
+@pytest.mark.parametrize("name", [*LAUNCHERS, *KUBERNETES, "anyscale.yaml"])
+def test_where_workers_come_later_the_run_says_how_many_it_waits_for(name: str) -> None:
+    sizes = {"max_workers", "maxReplicas", "max_nodes"}
+    most = max(value for key, value in walk(load(name)) if key in sizes)  # type: ignore[type-var]
+
+    for arguments in commands(FOLDER / name):
+        assert f"cluster.actors={most}" in arguments
+        assert "cluster.gpus_per_actor=1" in arguments
+
+
+def test_one_version_of_ray_stands_everywhere() -> None:
+    (pinned,) = re.findall(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+
+    assert f"FROM rayproject/ray:{pinned}-py312-cpu" in (ROOT / "Dockerfile").read_text()
+    for name in KUBERNETES:
+        assert load(name)["spec"]["rayClusterSpec"]["rayVersion"] == pinned
+
+
+def test_the_image_installs_what_the_project_depends_on() -> None:
+    recipe = (ROOT / "Dockerfile").read_text()
+    (program,) = re.findall(r'RUN python -c "(.+)"', recipe)
+
+    said = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert said.stdout.splitlines() == project["dependencies"]
+
+
+def test_the_image_is_closed_by_default() -> None:
+    recipe = (ROOT / "Dockerfile").read_text()
+
+    assert "RAY_AUTH_MODE=token" in recipe
+    assert "USER root" not in recipe
 
 
 # What is given to a name like this.

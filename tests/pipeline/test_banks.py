@@ -170,6 +170,16 @@ def test_a_bank_of_what_lay_there_before_is_of_no_use(
     assert result(row) == result(segment([task(clip)])[0])
 
 
+def test_a_bank_that_somebody_removes_at_once_costs_nothing(
+    long: Path, undisturbed: list[Masklet], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "list_files", lambda fs, folder: [])
+
+    (row,) = segment([task(long)], banks(tmp_path))
+
+    assert result(row) == result(undisturbed[0])
+
+
 def test_only_the_two_newest_banks_are_kept(long: Path, tmp_path: Path) -> None:
     segment([task(long)], banks(tmp_path))
 

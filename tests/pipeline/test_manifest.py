@@ -215,6 +215,7 @@ def test_a_prompt_that_cannot_be_meant_is_refused(
         (video(uri="concat://a.mp4|b.mp4"), "uri: 'concat://' is not supported"),
         (video(uri="https://me:SECRET@host/a.mp4"), "uri: https://…@host/a.mp4 has credentials"),
         (video(uri="s3://bucket/a::b.mp4"), "uri: '::' in a URI"),
+        (video(uri="https://host/a.mp4?t=a::b"), "uri: '::' in a URI"),
         (video(uri="file://clips/a.mp4"), "uri: file://clips/a.mp4: a file's URI begins with"),
         ("{", "Invalid JSON"),
         ("[1]", "Input should be an object"),

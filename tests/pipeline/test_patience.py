@@ -31,6 +31,19 @@ def test_trouble_that_passes_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(0 <= pause <= 0.5 * 2**i for i, pause in enumerate(pauses))
 
 
+def test_patience_begins_with_the_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(patience.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(patience.time, "sleep", lambda seconds: None)
+    fails = failing(1, "AWS Error SLOW_DOWN")
+
+    def long_action() -> int:
+        clock[0] += 1e6  # it takes longer than patience lasts
+        return fails()
+
+    assert patiently(long_action) == 7
+
+
 def test_patience_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MASKLET_STORAGE_PATIENCE_S", "0.2")
 

@@ -287,7 +287,7 @@ def test_a_mask_that_cannot_be_coded_ends_in_an_error_and_in_no_row_that_lacks_i
     last: bool, segmenter: Segmenter, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shelf = Shelf()
-    shift = Segmenter(segmenter.engine.model, banks=shelf)
+    segmenting = Segmenter(segmenter.engine.model, banks=shelf)
     fails = 5 if last else 2
 
     def full(frame: int, *rest: Any) -> None:
@@ -298,7 +298,7 @@ def test_a_mask_that_cannot_be_coded_ends_in_an_error_and_in_no_row_that_lacks_i
     monkeypatch.setattr("pipeline.segmenter.record_frame", full)
 
     with pytest.raises(torch.OutOfMemoryError):
-        list(shift.segment([task(clip)]))
+        list(segmenting.segment([task(clip)]))
     assert [saved.found.frame_index for _, saved in shelf.saved] == [
         [*range(frame + 1)] for frame in range(fails)
     ]

@@ -29,7 +29,7 @@ from sam2.tracking import (
     track,
 )
 from sam2.walk import Ahead, FrameResult
-from tests.sam2.tiny import FakeClip, ReadFrame, features_of, pictures, ready, same, tiny_model
+from tests.sam2.tiny import FakeClip, FakeFrame, features_of, pictures, ready, same, tiny_model
 
 SIZE = (48, 80)  # of the video, height and width
 CLICK = PointPrompt(points=((20, 20),), labels=(1,))
@@ -407,7 +407,7 @@ def test_a_run_may_be_left_early_and_begun_again() -> None:
 class BrokenClip(FakeClip):
     """A clip whose file is damaged: reading ends with an error before frame 3."""
 
-    def frames(self, start: int, stop: int, *, size: int) -> Iterator[ReadFrame]:
+    def frames(self, start: int, stop: int, *, size: int) -> Iterator[FakeFrame]:
         yield from super().frames(start, min(stop, 3), size=size)
         if stop > 3:
             raise OSError("the disk is on fire")
@@ -427,7 +427,7 @@ def test_an_error_while_decoding_ends_the_tasks_of_that_video_alone() -> None:
 
 def test_an_error_on_the_way_back_is_none_of_the_tasks_that_only_went_forwards() -> None:
     class OneWayClip(FakeClip):
-        def frames_reversed(self, start: int, stop: int, *, size: int) -> Iterator[ReadFrame]:
+        def frames_reversed(self, start: int, stop: int, *, size: int) -> Iterator[FakeFrame]:
             raise OSError("the disk is on fire")
 
     tasks = [task_at(0), task_at(2, "both", 2)]
@@ -456,7 +456,7 @@ def test_a_video_that_is_slow_to_decode_holds_up_no_other() -> None:
     gate = threading.Event()
 
     class SlowClip(FakeClip):
-        def frames(self, start: int, stop: int, *, size: int) -> Iterator[ReadFrame]:
+        def frames(self, start: int, stop: int, *, size: int) -> Iterator[FakeFrame]:
             assert gate.wait(timeout=60)
             yield from super().frames(start, stop, size=size)
 

@@ -109,7 +109,7 @@ def pictures(count: int, seed: int = 0, size: int = SIZE) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True)
-class ReadFrame:
+class FakeFrame:
     """One frame of the clip below."""
 
     index: int
@@ -123,17 +123,17 @@ class FakeClip:
         self.pictures = pictures
         self.lost = lost
 
-    def frames(self, start: int, stop: int, *, size: int) -> Iterator[ReadFrame]:
+    def frames(self, start: int, stop: int, *, size: int) -> Iterator[FakeFrame]:
         yield from self._at(range(start, stop), size)
 
-    def frames_reversed(self, start: int, stop: int, *, size: int) -> Iterator[ReadFrame]:
+    def frames_reversed(self, start: int, stop: int, *, size: int) -> Iterator[FakeFrame]:
         yield from self._at(range(stop - 1, start - 1, -1), size)
 
-    def _at(self, indices: range, size: int) -> Iterator[ReadFrame]:
+    def _at(self, indices: range, size: int) -> Iterator[FakeFrame]:
         assert self.pictures.shape[1:3] == (size, size)
         for index in indices:
             if index not in self.lost and index < len(self.pictures):
-                yield ReadFrame(index, self.pictures[index])
+                yield FakeFrame(index, self.pictures[index])
 
 
 def ready(pictures: NDArray[np.uint8]) -> list[Tensor]:
