@@ -12,15 +12,16 @@ Needs torch, and neither Ray nor PyAV. Three parts:
   runs; how much of the rate of the bare steps is left, and whether memory grows.
 """
 
+import gc
 import json
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Self, cast
 
 import numpy as np
 import rich
@@ -32,19 +33,23 @@ from rich.table import Table
 from bench.machine import machine
 from sam2.checkpoint import load_model
 from sam2.config import Precision
+from sam2.devices import beside, filled, given_so_far
 from sam2.engine import Engine
+from sam2.images import normalise
 from sam2.model import Sam2
 from sam2.prompts import PointPrompt
 from sam2.runs import mask_runs
 from sam2.session import upscale
-from sam2.speed import Speed, device_rates, held_bytes, measure
+from sam2.speed import Speed, device_rates, held_bytes, measure, recollection
 from sam2.task import TrackTask, VideoTask
+from sam2.tracking import Step, track
 from sam2.walk import FrameResult
 
 _ROOT = Path(__file__).parents[1]
 _SIZE = (480, 854)  # of the masks that leave the device
 _MODELS = ("sam2.1-tiny", "sam2.1-small", "sam2.1-base-plus", "sam2.1-large")
 _PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+_MAX_BATCH, _ENCODE_BATCH = 16, 4  # as an engine has them on a GPU
 _MOST_UNCODED = 16  # frames whose masks wait to be coded, as in the pipeline
 _CASES = ("video_clicks_21t", "video_long_21t")
 
@@ -60,20 +65,32 @@ def main(
     json_file: Annotated[Path, typer.Option("--json")] = _ROOT / "bench" / "results" / "gpu.json",
 ) -> None:
     """Measure this device, and keep the figures as far as they have come."""
-    result: dict[str, Any] = {"device": device, "machine": machine(), "parity": parity(device)}
+    result: dict[str, Any] = {"device": device, "machine": machine()}
+
+    def keep(part: str, found: object) -> None:
+        """With all that was found before: a lent machine may be gone before the end."""
+        result[part] = found
+        json_file.write_text(json.dumps(result, indent=2) + "\n")
+
+    keep("parity", parity(device))
+    sizes = [(v, o) for v in videos or (1, 16) for o in objects or (1, 4, 16, 64)]
     for name in model or _MODELS:
         for kind in cast("list[Precision]", precision) or _PRECISIONS:
+            title = f"{name}, {kind}"
             sam2 = load_model(name, device=device, precision=kind)
-            rows: dict[str, Any] = {}
-            result.setdefault("rows", {})[f"{name} {kind}"] = rows
-            rows["rates"] = device_rates(sam2, rounds)
-            sizes = [(v, o) for v in videos or (1, 16) for o in objects or (1, 4, 16, 64)]
-            steps = [measure(sam2, v, o, 16, rounds) for v, o in sizes]
-            walks = [walk(sam2, v, o, frames) for v, o in sizes]
-            rows["steps"], rows["walks"] = [asdict(s) for s in steps], [asdict(w) for w in walks]
-            show(f"{name}, {kind}", steps, walks, rows["rates"]["matmul"])
-            json_file.write_text(json.dumps(result, indent=2) + "\n")
+            rates = device_rates(sam2, rounds)
+            keep(f"{title}: rates", rates)
+            began = time.perf_counter()
+            warm(sam2, max(v * o for v, o in sizes))
+            keep(f"{title}: seconds to warm up", time.perf_counter() - began)
+            for v, o in sizes:
+                step, whole = measure(sam2, v, o, _MAX_BATCH, rounds), walk(sam2, v, o, frames)
+                keep(f"{title}: {v} x {o}", {"step": asdict(step), "walk": asdict(whole)})
+                show(title, step, whole, rates["matmul"])
+            # Compiled parts hold on to their model, and the next one's peak is to be its own.
+            del sam2
             torch._dynamo.reset()
+            gc.collect()
 
 
 # ---- parity
@@ -100,16 +117,30 @@ def parity(device: str) -> dict[str, dict[str, float]]:
 # ---- walks
 
 
+@torch.inference_mode()
+def warm(model: Sam2, objects: int) -> None:
+    """Meets all sizes of batches that up to so many objects can come in: a GPU compiles for each.
+
+    Which of them come, and when, depends on how frames and objects happen to be ready together.
+    """
+    size, read = model.config.image_size, recollection(model.config, model.device)
+    for frames in sorted({len(filled(range(n))) for n in range(1, _ENCODE_BATCH + 1)}):
+        pixels = torch.zeros(frames, 3, size, size, dtype=torch.uint8, device=model.device)
+        features = model.look(model.encode(normalise(pixels)))
+    for batch in sorted({len(filled(range(n))) for n in range(1, min(objects, _MAX_BATCH) + 1)}):
+        track(model, features, [Step(0, read)] * batch, batch)
+
+
 @dataclass(frozen=True)
 class Walked:
     """Videos tracked from their first frames to their last."""
 
     videos: int
     objects: int
-    object_frames_per_second: float  # from the middle of the walk to its end
+    object_frames_per_second: float  # from the middle of the walk until nine tenths of it
     occupancy: float  # objects in a batch, of max_batch
     wait_s: float  # in which the engine had nothing to do but wait for frames
-    growth_mib: float  # of the device's memory, from the middle of the walk to its end
+    growth_mib: float  # of what is held of the device's memory, likewise
 
 
 @dataclass(frozen=True)
@@ -137,10 +168,16 @@ class Noise:
 
 
 def walk(model: Sam2, videos: int, objects: int, frames: int) -> Walked:
-    """Tracks objects of several videos at once; the first half fills memories and warms up."""
+    """Tracks objects of several videos at once; the first half fills their memories.
+
+    What is measured ends before the first video does: then there is less to fill batches with, and
+    what its objects held is let go.
+    """
     told: dict[str, list[float]] = {}
     engine = Engine(
         model,
+        _MAX_BATCH,
+        _ENCODE_BATCH,
         slots=videos * objects,
         bank_bytes=1 << 40,
         measure=lambda name, value: told.setdefault(name, []).append(value),
@@ -149,65 +186,83 @@ def walk(model: Sam2, videos: int, objects: int, frames: int) -> Walked:
     tasks = [TrackTask(key, {0: prompt}) for key in range(objects)]
     for _ in range(videos):
         engine.add(VideoTask(clip, _SIZE, tasks, (0, frames)))
-    half, done, counted, began, held = videos * objects * frames // 2, 0, 0, 0.0, 0
-    for found in coded(engine):
-        done += found
-        if not began and done >= half:
-            told.clear()
-            held = held_bytes(model.device)  # once the device has done all it was given
-            counted, began = done, time.perf_counter()
-    took = time.perf_counter() - began
-    occupancy = told["batch_occupancy"]
+    total = videos * objects * frames
+    with Coder(model.device) as coder:
+        coder.drive(engine, total // 2)
+        told.clear()
+        held, began = held_bytes(model.device), time.perf_counter()
+        found = coder.drive(engine, total * 4 // 10)
+        took, held = time.perf_counter() - began, held_bytes(model.device) - held
+        occupancy, wait_s = told["batch_occupancy"], sum(told.get("decode_wait_s", []))
+        coder.drive(engine, total)
     return Walked(
         videos=videos,
         objects=objects,
-        object_frames_per_second=(done - counted) / took,
+        object_frames_per_second=found / took,
         occupancy=sum(occupancy) / len(occupancy),
-        wait_s=sum(told.get("decode_wait_s", [])),
-        growth_mib=(held_bytes(model.device) - held) / 2**20,
+        wait_s=wait_s,
+        growth_mib=held / 2**20,
     )
 
 
-def coded(engine: Engine) -> Iterator[int]:
-    """Runs an engine as the pipeline does, which codes masks in a thread; objects found, by frame.
+class Coder:
+    """Drives an engine as the pipeline does, and codes masks in a thread beside it."""
 
-    It is through when all are coded.
-    """
-    coding: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(1) as coder:
-        while engine.busy or coding:
-            for event in engine.step() if engine.busy else ():
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._coding: deque[Future[None]] = deque()
+        self._pool = ThreadPoolExecutor(1)
+
+    def drive(self, engine: Engine, most: int) -> int:
+        """Until so many objects more are found on frames and coded, or the engine has done all.
+
+        How many they are in the end, which is a step's more at most.
+        """
+        found = 0
+        while engine.busy and found < most:
+            for event in engine.step():
                 if isinstance(event, FrameResult):
-                    coding.append(coder.submit(take_off, event))
-                    yield len(event.found)
+                    found += len(event.found)
+                    given = given_so_far(self.device)
+                    self._coding.append(self._pool.submit(self._take_off, event, given))
+                    self._wait(_MOST_UNCODED)
                 elif event.error:
                     raise event.error
-            while len(coding) > (_MOST_UNCODED if engine.busy else 0):
-                coding.popleft().result()
+        self._wait(0)
+        return found
+
+    def _wait(self, most: int) -> None:
+        while len(self._coding) > most:
+            self._coding.popleft().result()
+
+    @torch.inference_mode()
+    def _take_off(self, result: FrameResult, given: torch.cuda.Event | None) -> None:
+        """Brings the masks of a frame to the host, as runs."""
+        with beside(self.device, given):
+            logits = torch.stack([mask.mask for mask in result.found.values()])
+            mask_runs(upscale(logits, _SIZE) > 0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
 
 
-@torch.inference_mode()
-def take_off(result: FrameResult) -> None:
-    """Brings the masks of a frame to the host, as runs."""
-    logits = torch.stack([mask.mask for mask in result.found.values()])
-    mask_runs(upscale(logits, _SIZE) > 0)
-
-
-def show(title: str, steps: Sequence[Speed], walks: Sequence[Walked], rate: float) -> None:
-    """Prints a table of both parts, side by side."""
-    table = Table("videos x objects", "step, object-frames/s", "walk", "of the step", title=title)
+def show(title: str, step: Speed, walk: Walked, rate: float) -> None:
+    """Prints both figures of one size, side by side."""
+    bare, whole = step.object_frames_per_second, walk.object_frames_per_second
+    table = Table("step, object-frames/s", "walk", "of the step")
+    table.title = f"{title}: {step.videos} x {step.objects} (videos x objects)"
     for heading in ("of max_batch", "TFLOP/s", "of matmul rate", "GiB", "growth, MiB"):
         table.add_column(heading)
-    for s, w in zip(steps, walks, strict=True):
-        bare, whole = s.object_frames_per_second, w.object_frames_per_second
-        table.add_row(
-            *(f"{s.videos} x {s.objects}", f"{bare:.1f}", f"{whole:.1f}", f"{whole / bare:.0%}"),
-            *(f"{w.occupancy:.0%}", f"{s.tflops:.2f}", f"{s.tflops / rate:.0%}"),
-            *(f"{s.peak_gib:.1f}", f"{s.growth_mib:.0f}, {w.growth_mib:.0f}"),
-        )
+    table.add_row(
+        *(f"{bare:.1f}", f"{whole:.1f}", f"{whole / bare:.0%}"),
+        *(f"{walk.occupancy:.0%}", f"{step.tflops:.2f}", f"{step.tflops / rate:.0%}"),
+        *(f"{step.peak_gib:.1f}", f"{step.growth_mib:.0f}, {walk.growth_mib:.0f}"),
+    )
     rich.print(table)
-    for s in steps:
-        print(f"{s.videos} x {s.objects}, ms:", {n: round(ms, 3) for n, ms in s.stage_ms.items()})
+    print("ms:", {name: round(ms, 3) for name, ms in step.stage_ms.items()})
 
 
 if __name__ == "__main__":

@@ -17,8 +17,14 @@ from pipeline.segmenter import Report, Segmenter
 from sam2.engine import DeviceMemoryError
 
 MOST_DEATHS = 3  # of actors over one task
-# What plain RuntimeErrors say of memory: of a CPU, and of a GPU's libraries.
-_NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+# What plain RuntimeErrors say of memory: of a CPU, and of a GPU's driver, compiler and libraries.
+_NO_MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine",  # cuDNN, where none has the room that it needs
+)
 
 
 class Book(Protocol):

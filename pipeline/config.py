@@ -30,7 +30,8 @@ class ClusterConfig(BaseModel):
     max_actors: int | None = Field(default=None, ge=1)  # as nodes join; None: no more than those
     gpus_per_actor: float | None = Field(default=None, ge=0)  # None: one where there are GPUs
     threads: int | None = Field(default=None, ge=1)  # of an actor's CPU work; None: see RunConfig
-    open_videos: int = Field(default=8, ge=1)  # that share an actor's model at once, at most
+    # That share an actor's model at once, at most; None: 8, and on a GPU as many as fill a batch.
+    open_videos: int | None = Field(default=None, ge=1)
     save_every_s: float = Field(default=60.0, gt=0)  # how often an actor saves what is under way
     verify: Literal["sha256", "size"] = "sha256"  # how a resumed run checks what is written
 

@@ -12,12 +12,15 @@ from functools import partial
 from itertools import groupby
 from typing import Self, TypeVar
 
+import torch
+
 from pipeline.footage import Banks, Footage, Unfinished
 from pipeline.masklet_columns import record_frame
 from pipeline.masklets import Masklet
 from pipeline.placement import TaskError
 from pipeline.plan import Task
 from pipeline.video import VideoError
+from sam2.devices import batches_pay, beside, given_so_far
 from sam2.engine import DeviceMemoryError, Engine, Measure, MissingFrameError, TaskEnd
 from sam2.model import Sam2
 from sam2.task import VideoTask
@@ -27,6 +30,7 @@ Report = Callable[[Mapping[int, int]], None]
 _Result = TypeVar("_Result")
 
 _MOST_UNCODED = 16  # frames whose masks wait to be coded
+_OPEN_VIDEOS = 8  # at once; where batches pay, as many as can fill one
 
 
 class Segmenter:
@@ -38,7 +42,7 @@ class Segmenter:
         checkpoint_sha256: str = "",
         max_batch: int = 16,
         threads: int = 1,
-        open_videos: int = 8,
+        open_videos: int | None = None,
         banks: Banks | None = None,
         measure: Measure = lambda name, value: None,
     ) -> None:
@@ -46,7 +50,8 @@ class Segmenter:
         self.model = model.config.name
         self.checkpoint_sha256 = checkpoint_sha256
         self.threads = threads  # that decode one video
-        self.open_videos = open_videos  # at most, at once
+        most = max(_OPEN_VIDEOS, max_batch) if batches_pay(model.device) else _OPEN_VIDEOS
+        self.open_videos = open_videos or most  # at once
         self.banks = banks  # where long tasks are kept while they are under way
 
     def segment(
@@ -158,12 +163,15 @@ class Segmentation:
         That is the engine's time too: on a GPU it runs ahead, and what it finds is waited for here.
         """
         started = time.perf_counter()
-        self._coding.append(self._coder.submit(self._in_turn, work))
+        given = given_so_far(self.engine.model.device)
+        self._coding.append(self._coder.submit(self._in_turn, work, given))
         while self._coding and (self._coding[0].done() or len(self._coding) > _MOST_UNCODED):
             self._coding.popleft().result()
         self._spent_s += time.perf_counter() - started
 
-    def _in_turn(self, work: Callable[[], _Result]) -> _Result:
+    def _in_turn(
+        self, work: Callable[[], _Result], given: torch.cuda.Event | None = None
+    ) -> _Result:
         """Does a work of the coding thread, unless one before it failed.
 
         A bank or a row that came after that would lack a frame, and nobody could see it.
@@ -171,7 +179,8 @@ class Segmentation:
         if self._failure:
             raise self._failure
         try:
-            return work()
+            with beside(self.engine.model.device, given):
+                return work()
         except BaseException as error:
             self._failure = error
             raise

@@ -109,6 +109,8 @@ class SegmentShard:
     def __init__(self, config: RunConfig, output: Output | None, ledger: Any) -> None:
         storage.use(config.storage)
         torch.set_num_threads(config.threads)
+        # Else a compiler has a process for each core of the machine, in every actor on it.
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(config.threads))
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         self.metrics = Metrics(config.model)
         device = resolve_device(config.device)
@@ -163,7 +165,7 @@ class SegmentShard:
 
 def is_of_device(error: RuntimeError) -> bool:
     """Whether a GPU is in trouble: its libraries say so in errors of no kind of their own."""
-    named = ("CUDA error", "cuDNN error", "CUBLAS_STATUS")
+    named = ("CUDA error", "CUDA driver error", "[CUDA]", "cuDNN", "CUBLAS_STATUS")
     return isinstance(error, torch.AcceleratorError) or any(text in str(error) for text in named)
 
 

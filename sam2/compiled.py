@@ -18,8 +18,7 @@ def compile_parts(model: Sam2, backend: str = "inductor") -> None:
     How many memory tokens and prompt tokens there are is left open, so that one graph serves memory
     banks of every length.
     """
-    torch._dynamo.config.recompile_limit = _GRAPHS
-    compiled = partial(torch.compile, fullgraph=True, dynamic=False, backend=backend)
+    compiled = partial(_compiled, backend=backend)
     encoder, attention, decoder, memorizer = _parts(model)
     encoder.forward = compiled(encoder.forward)
     attention.look = compiled(attention.look)
@@ -37,6 +36,18 @@ def _parts(model: Sam2) -> tuple[Any, ...]:  # Any: their methods are replaced
     )
 
 
+def _compiled(plain: Callable[..., Any], backend: str) -> Callable[..., Any]:
+    run = torch.compile(plain, fullgraph=True, dynamic=False, backend=backend)
+
+    def call(*tensors: Any, **named: Any) -> Any:
+        # The compiler's settings are those of a thread, and a model may run in another than the one
+        # that it was made in.
+        torch._dynamo.config.recompile_limit = _GRAPHS
+        return run(*tensors, **named)
+
+    return call
+
+
 def _any_length(
     plain: Callable[..., Any], compiled: Callable[..., Any], axes: dict[int, int]
 ) -> Callable[..., Any]:
@@ -50,7 +61,8 @@ def _any_length(
         if published:
             return plain(*tensors, **published)
         for place, axis in axes.items():
-            torch._dynamo.mark_dynamic(tensors[place], axis)
+            if tensors[place].shape[axis] > 1:  # a length of one has a graph of its own
+                torch._dynamo.mark_dynamic(tensors[place], axis)
         return run(*tensors)
 
     return call

@@ -1,6 +1,8 @@
-"""What devices differ in: whether batches pay, of what sizes, and how values get there."""
+"""What devices differ in: whether batches pay, of what sizes, and how values get there and back."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -55,6 +57,37 @@ def _size(count: int) -> int:
 
 def upload(values: Tensor, device: torch.device) -> Tensor:
     """Values of the host on a device; the host does not wait for work that is under way there."""
-    if device.type == "cuda":
+    if device.type == "cuda" and values.device.type == "cpu":
         values = values.pin_memory()
     return values.to(device, non_blocking=True)
+
+
+def given_so_far(device: torch.device) -> torch.cuda.Event | None:
+    """Stands behind all work that this thread has given to a GPU; None for other devices."""
+    if device.type != "cuda":
+        return None
+    given = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    given.record(torch.cuda.current_stream(device))
+    return given
+
+
+@contextmanager
+def beside(device: torch.device, given: torch.cuda.Event | None) -> Iterator[None]:
+    """What is done in here waits for what was given, and not for what the device got since then.
+
+    Whoever takes values off a GPU in another thread than the one that keeps it busy would else wait
+    for all that is queued there. Values from before must be held until those made of them are off.
+    """
+    if given is None:
+        yield
+        return
+    stream = _stream(device)
+    stream.wait_event(given)
+    with torch.cuda.stream(stream):
+        yield
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    # With priority: it is little work, and others wait for it.
+    return torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]

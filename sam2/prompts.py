@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sam2.devices import upload
 from sam2.prompt_encoder import BOTTOM_RIGHT, NOT_A_POINT, TOP_LEFT
 
 
@@ -39,7 +40,7 @@ class PointPrompt:
         places = places / torch.tensor([width, height]) * image_size
         places = F.pad(places, (0, 0, 0, 1))
         marks = torch.tensor([*labels, *self.labels, NOT_A_POINT])
-        return places[None].to(device), marks[None].to(device)
+        return upload(places[None], device), upload(marks[None], device)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +51,7 @@ class MaskPrompt:
 
     def to_model(self, image_size: int, device: torch.device) -> Tensor:
         """The mask as 0 and 1 at the model's size -> (1, 1, S, S) float."""
-        mask = self.mask.to(device, torch.float32)[None, None]
+        mask = upload(self.mask, device).to(torch.float32)[None, None]
         if mask.shape[-2:] == (image_size, image_size):
             return mask
         size = (image_size, image_size)

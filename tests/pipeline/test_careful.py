@@ -144,7 +144,15 @@ def without_memory() -> RuntimeError:
     return RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
 
-@pytest.mark.parametrize("full", [torch.OutOfMemoryError, MemoryError, without_memory])
+def without_memory_to_load_a_kernel() -> RuntimeError:
+    """As a GPU's driver tells it."""
+    return RuntimeError("CUDA driver error: out of memory")
+
+
+@pytest.mark.parametrize(
+    "full",
+    [torch.OutOfMemoryError, MemoryError, without_memory, without_memory_to_load_a_kernel],
+)
 def test_what_does_not_fit_together_is_tracked_by_halves(full: Callable[[], Exception]) -> None:
     segmenter = FakeSegmenter(room=2, full=full)
 

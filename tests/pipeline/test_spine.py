@@ -28,6 +28,8 @@ def test_an_actor_refuses_weights_that_are_not_those_of_the_run(tmp_path: Path) 
     [
         (RuntimeError("CUDA error: an illegal memory access was encountered"), True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), True),
+        (RuntimeError("CUDA driver error: an illegal memory access was encountered"), True),
+        (RuntimeError("Triton Error [CUDA]: unspecified launch failure"), True),
         (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling"), True),
         (RuntimeError("The size of tensor a (3) must match the size of tensor b (4)"), False),
     ],

@@ -1,6 +1,7 @@
 """Compiled parts: the same model, and nothing is compiled once everything has been met."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
 
@@ -118,6 +119,19 @@ def test_a_new_size_of_batch_is_compiled() -> None:
         pytest.raises(RuntimeError, match="recompile"),
     ):
         found(model, [video(3, {0: CLICK}, {0: BOX})])
+
+
+@pytest.mark.slow
+def test_a_model_meets_as_many_sizes_in_another_thread_than_its_own() -> None:
+    look = compiled_model().memory_attention.look
+
+    def met(frames: int) -> int:
+        image = torch.zeros(frames, TINY.grid**2, TINY.channels)
+        with torch.inference_mode():
+            return len(look(image, image[:1]))
+
+    with ThreadPoolExecutor(1) as other:
+        assert list(other.map(met, range(1, 13))) == [*range(1, 13)]
 
 
 def test_published_callers_name_their_arguments() -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sam2 import devices
-from sam2.devices import filled, together, upload
+from sam2.devices import beside, filled, given_so_far, together, upload
 from sam2.tracking import Step, track
 from tests.sam2.test_tracking import recollection
 from tests.sam2.tiny import TINY, features_of, pictures, tiny_model
@@ -35,6 +35,14 @@ def test_a_cpu_computes_one_by_one_and_other_devices_full_batches() -> None:
 
 def test_values_are_the_same_after_the_upload() -> None:
     assert upload(torch.arange(3), torch.device("cpu")).tolist() == [0, 1, 2]
+
+
+def test_without_streams_values_are_taken_off_as_they_are() -> None:
+    cpu = torch.device("cpu")
+    values = torch.arange(3)
+
+    with beside(cpu, given_so_far(cpu)):
+        assert values.double().cpu().tolist() == [0, 1, 2]
 
 
 def test_where_batches_pay_objects_and_frames_get_the_same_results_from_full_batches(
