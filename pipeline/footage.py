@@ -2,11 +2,14 @@
 
 import sys
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Protocol, Self
+
+import torch
 
 from pipeline.any_video import AnyVideo, open_video
 from pipeline.masklet_columns import MaskletColumns
@@ -25,6 +28,11 @@ class Unfinished:
     found: MaskletColumns
     footage: str  # of which video, as far as its size, its length and its bytes tell
 
+    def snapshot(self) -> Self:
+        """The same on the CPU, as it is now: more will be found."""
+        state = self.state.to(torch.device("cpu"))
+        return replace(self, state=state, found=self.found.copy())
+
 
 class Banks(Protocol):
     """Keeps unfinished tasks, so that whoever takes them up again need not begin anew.
@@ -39,7 +47,7 @@ class Banks(Protocol):
         ...
 
     def save(self, task: Task, unfinished: Unfinished) -> None:
-        """Keeps a task; its values are not to be changed or held on to."""
+        """Keeps a task; its values are not to be changed."""
         ...
 
 
@@ -56,6 +64,7 @@ class Footage:
     resumed_from: dict[int, int] = field(default_factory=dict)  # frames
     n_found: dict[int, int] = field(default_factory=lambda: defaultdict(int))  # frames, so far
     gpu_s: dict[int, float] = field(default_factory=lambda: defaultdict(float))
+    saving: deque[Future[None]] = field(default_factory=deque)  # banks on their way
     saved_at: float = field(default_factory=time.monotonic)
     held: ExitStack = field(default_factory=ExitStack)  # the file, open and perhaps copied here
     identity: str = ""  # of the video: another one may lie at its URI when a run goes on

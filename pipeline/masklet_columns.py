@@ -1,7 +1,7 @@
 """Gathers what is found of one object, as run-length codes, until its row is complete."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 import torch
@@ -34,6 +34,10 @@ class MaskletColumns:
         self.object_score.append(object_score)
         self.area.append(code.area)
         self.bbox.append(code.bbox)
+
+    def copy(self) -> "MaskletColumns":
+        """The same, to which nothing will be added."""
+        return MaskletColumns(*([*getattr(self, column.name)] for column in fields(self)))
 
     def complete(self, row: Masklet, timestamps: NDArray[np.float64]) -> Masklet:
         """The row with what was gathered, in the order of the frames."""

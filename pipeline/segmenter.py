@@ -1,7 +1,8 @@
 """The segmenter: tasks in, masklets out, several videos at a time. A plain class that knows no Ray.
 
 Videos are opened in threads ahead of need and decoded in threads of the engine; what is found is
-coded in yet another one. So the loop here does little but keep the engine busy.
+coded in yet another one, and saved on the way in a fourth. So the loop here does little but keep
+the engine busy.
 """
 
 import time
@@ -10,11 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
-from typing import Self, TypeVar
-
-import torch
+from typing import Self
 
 from pipeline.footage import Banks, Footage, Unfinished
+from pipeline.line import Line
 from pipeline.masklet_columns import record_frame
 from pipeline.masklets import Masklet
 from pipeline.placement import TaskError
@@ -27,9 +27,9 @@ from sam2.task import VideoTask
 from sam2.walk import FrameResult
 
 Report = Callable[[Mapping[int, int]], None]
-_Result = TypeVar("_Result")
 
 _MOST_UNCODED = 16  # frames whose masks wait to be coded
+_MOST_UNSAVED = 64  # banks of one video that wait to be saved
 _OPEN_VIDEOS = 8  # at once; where batches pay, as many as can fill one
 
 
@@ -99,8 +99,9 @@ class Segmentation:
         self._finishing: deque[Future[list[Masklet]]] = deque()
         self._coding: deque[Future[None]] = deque()
         self._opener = ThreadPoolExecutor(2, thread_name_prefix="masklet-opener")
-        self._coder = ThreadPoolExecutor(1, thread_name_prefix="masklet-coder")
-        self._failure: BaseException | None = None  # of the coding thread
+        # After a mask that cannot be coded no other is, and no row or bank that would lack it.
+        self._coder = Line("masklet-coder")
+        self._saver = Line("masklet-saver")
         self._spent_s = 0.0  # by the engine since it found anything
 
     def rows(self) -> Iterator[Masklet]:
@@ -154,7 +155,8 @@ class Segmentation:
             footage.saved_at = time.monotonic()
             for key, state in result.states.items():
                 unfinished = Unfinished(state, footage.found[key], footage.identity)
-                self._code(partial(banks.save, footage.task(key), unfinished))
+                save = partial(banks.save, footage.task(key))
+                self._code(partial(self._save, footage, unfinished, save))
         self.report({key: footage.n_found[key] for key in result.found})
 
     def _code(self, work: Callable[[], None]) -> None:
@@ -163,27 +165,28 @@ class Segmentation:
         That is the engine's time too: on a GPU it runs ahead, and what it finds is waited for here.
         """
         started = time.perf_counter()
-        given = given_so_far(self.engine.model.device)
-        self._coding.append(self._coder.submit(self._in_turn, work, given))
+        device = self.engine.model.device
+        given = given_so_far(device)
+
+        def beside_the_engine() -> None:
+            with beside(device, given):
+                work()
+
+        self._coding.append(self._coder.submit(beside_the_engine))
         while self._coding and (self._coding[0].done() or len(self._coding) > _MOST_UNCODED):
             self._coding.popleft().result()
         self._spent_s += time.perf_counter() - started
 
-    def _in_turn(
-        self, work: Callable[[], _Result], given: torch.cuda.Event | None = None
-    ) -> _Result:
-        """Does a work of the coding thread, unless one before it failed.
+    def _save(
+        self, footage: Footage, unfinished: Unfinished, save: Callable[[Unfinished], None]
+    ) -> None:
+        """Has a task saved as it is now, while the coding thread goes on; waits if too many are.
 
-        A bank or a row that came after that would lack a frame, and nobody could see it.
+        A store takes its time, and with many objects the device would have to wait for it.
         """
-        if self._failure:
-            raise self._failure
-        try:
-            with beside(self.engine.model.device, given):
-                return work()
-        except BaseException as error:
-            self._failure = error
-            raise
+        footage.saving.append(self._saver.submit(partial(save, unfinished.snapshot())))
+        while footage.saving and (footage.saving[0].done() or len(footage.saving) > _MOST_UNSAVED):
+            footage.saving.popleft().result()
 
     def _end(self, footage: Footage, end: TaskEnd) -> None:
         if isinstance(end.error, MissingFrameError):
@@ -198,9 +201,17 @@ class Segmentation:
             self._finish(footage)
 
     def _finish(self, footage: Footage) -> None:
-        """Makes the rows of a video once all that was found is coded."""
-        rows = partial(footage.rows, self.segmenter.row)
-        self._finishing.append(self._coder.submit(self._in_turn, rows))
+        """Makes the rows of a video once all that was found is coded, and all banks are saved.
+
+        A bank that came after its row would stay for ever.
+        """
+
+        def rows() -> list[Masklet]:
+            while footage.saving:
+                footage.saving.popleft().result()
+            return footage.rows(self.segmenter.row)
+
+        self._finishing.append(self._coder.submit(rows))
 
     def __enter__(self) -> Self:
         return self
@@ -208,12 +219,12 @@ class Segmentation:
     def __exit__(self, *_: object) -> None:
         """Ends all threads and closes all videos, whether they are done with or not."""
         self.engine.close()
-        for pool in (self._opener, self._coder):
-            pool.shutdown(cancel_futures=True)
+        self._opener.shutdown(cancel_futures=True)
+        self._coder.close()
+        self._saver.close()
         opened = [f.result() for f in self._opening if not f.cancelled() and not f.exception()]
         for footage in (*self._tracking.values(), *opened):
             footage.held.close()
         # Errors hold on to masks, and we to errors: only so is the memory of both let go at once.
-        self._failure = None
         self._coding.clear()
         self._finishing.clear()

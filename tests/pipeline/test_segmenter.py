@@ -6,6 +6,7 @@ import re
 import threading
 import time
 import weakref
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,13 @@ def task(
         prompts=prompts or (BOX,),
         **other,
     )
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < ends, "it never came true"
+        time.sleep(0.01)
 
 
 def result(masklet: Masklet) -> Masklet:
@@ -292,6 +300,7 @@ def test_a_mask_that_cannot_be_coded_ends_in_an_error_and_in_no_row_that_lacks_i
 
     def full(frame: int, *rest: Any) -> None:
         if frame == fails:
+            wait_until(lambda: len(shelf.saved) == fails)
             raise torch.OutOfMemoryError
         record_frame(frame, *rest)
 
@@ -369,6 +378,30 @@ def test_a_task_taken_up_from_any_save_gives_the_row_of_one_that_was_never_left(
         rows = [result(m) for m in resumed]
         assert rows[task_id].resumed_from == unfinished.state.next_frame
         assert [replace(m, resumed_from=None) for m in rows] == undisturbed
+
+
+def test_a_slow_store_keeps_no_frame_waiting_and_a_row_comes_after_its_banks(
+    tmp_path: Path,
+) -> None:
+    found: set[int] = set()
+
+    class SlowShelf(Shelf):
+        def save(self, task: Task, unfinished: Unfinished) -> None:
+            wait_until(lambda: 40 in found)
+            super().save(task, unfinished)
+
+    shelf, clip = SlowShelf(), write_clip(tmp_path / "long.mp4", n_frames=40)
+
+    def report(frames: Mapping[int, int]) -> None:
+        found.update(frames.values())
+
+    saved = [
+        len(shelf.saved)
+        for _ in Segmenter(load_model("nano"), banks=shelf).segment([task(clip)], report)
+    ]
+
+    assert saved == [40]
+    assert [len(one.found.frame_index) for _, one in shelf.saved] == [*range(1, 41)]
 
 
 def test_tasks_are_saved_only_now_and_then(clip: Path) -> None:
