@@ -45,7 +45,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Score masks by the rules of DAVIS 2017 or SA-V; with --frames, track first."""
-    with options.told():
+    with options.told(resumable=True):
         names = _names(sequences)
         settings = options.configured(config, setting, model=model, checkpoint=checkpoint)
         _make_room(json_file, plot_file)

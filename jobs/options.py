@@ -76,10 +76,17 @@ def exit_code(app: typer.Typer, argv: Sequence[str] | None) -> int:
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Ends the command with WRONG_INPUT and a readable message where the input is to blame."""
+def told(resumable: bool = False) -> Iterator[None]:
+    """Ends the command with WRONG_INPUT and a readable message where the input is to blame.
+
+    Whoever stops a `resumable` one is told what that means.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        if resumable:
+            print("stopped: what is saved is kept; the same command goes on", file=sys.stderr)
+        raise
     except _WRONG as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(WRONG_INPUT) from error

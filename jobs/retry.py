@@ -19,7 +19,7 @@ def retry(
     setting: options.Settings = None,
 ) -> None:
     """Do again what failed or crashed, with the settings of the run; good rows stay as they are."""
-    with options.told():
+    with options.told(resumable=True):
         options.configured(None, setting)  # the output is read by them already
         settings = [*settings_of(out), *(setting or ())]
         summary = retry_failed(out, options.configured(None, settings, checkpoint=checkpoint))

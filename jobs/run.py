@@ -29,7 +29,7 @@ def run(
     setting: options.Settings = None,
 ) -> None:
     """Track every object through its video; exit code 1 if some failed, 2 if the input is wrong."""
-    with options.told():
+    with options.told(resumable=True):
         settings = options.configured(config, setting, model=model, checkpoint=checkpoint)
         entries = options.wanted(manifest, video, box, point, direction, frames)
         summary = run_pipeline(entries, out, settings)

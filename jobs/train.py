@@ -23,7 +23,7 @@ def train(
     setting: options.Settings = None,
 ) -> None:
     """Train a model, or go on with a training; exit code 1 if it broke, 2 if the input is wrong."""
-    with options.told():
+    with options.told(resumable=True):
         settings = load_settings(TrainConfig, config, setting or ())
         try:
             train_model(settings, out, lambda note: _tell(note, settings))

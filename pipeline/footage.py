@@ -12,9 +12,10 @@ from typing import Protocol, Self
 import torch
 
 from pipeline.any_video import AnyVideo, open_video
+from pipeline.manifest import Prompt
 from pipeline.masklet_columns import MaskletColumns
 from pipeline.masklets import Masklet
-from pipeline.placement import TaskError, place_prompts, window_of
+from pipeline.placement import TaskError, place_prompts, settle_prompts, window_of
 from pipeline.plan import Task
 from pipeline.video import VideoError, local_copy
 from sam2.task import TrackState, TrackTask, VideoTask
@@ -60,6 +61,7 @@ class Footage:
     work: VideoTask | None = None  # for the engine; None: there is nothing to track
     left: set[int] = field(default_factory=set)  # tasks that have not come to their end
     found: dict[int, MaskletColumns] = field(default_factory=dict)  # by task_id
+    settled: dict[int, tuple[Prompt, ...]] = field(default_factory=dict)  # by task_id, likewise
     errors: dict[int, Exception] = field(default_factory=dict)
     resumed_from: dict[int, int] = field(default_factory=dict)  # frames
     n_found: dict[int, int] = field(default_factory=lambda: defaultdict(int))  # frames, so far
@@ -99,10 +101,12 @@ class Footage:
     def _placed(self, task: Task, video: AnyVideo, banks: Banks | None) -> TrackTask | None:
         """The task as the engine takes it, where it was left if it was; None if it does not fit."""
         try:
-            prompts = place_prompts(task, video)
+            settled = settle_prompts(task, video)
+            prompts = place_prompts(settled, video)
         except TaskError as error:
             self.errors[task.task_id] = error
             return None
+        self.settled[task.task_id] = settled
         track = TrackTask(task.task_id, prompts, task.direction)
         self.found[track.key] = MaskletColumns()
         saved = banks.load(task) if banks else None
@@ -140,7 +144,8 @@ class Footage:
                 row, height=info.height, width=info.width, fps=info.fps, n_frames=info.n_frames
             )
         gpu_s, resumed_from = self.gpu_s[task.task_id], self.resumed_from.get(task.task_id)
-        row = replace(row, gpu_s=gpu_s, resumed_from=resumed_from)
+        prompts = self.settled.get(task.task_id, row.prompts)
+        row = replace(row, prompts=prompts, gpu_s=gpu_s, resumed_from=resumed_from)
         if error := self.errors.get(task.task_id):
             # Names of files may hold bytes that are no letters, and Arrow takes none of them.
             text = str(error).encode(errors="replace").decode()

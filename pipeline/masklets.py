@@ -183,13 +183,21 @@ def schema_of(run_id: str) -> pa.Schema:
 def read_masklets(uri: str, filesystem: FileSystem | None = None) -> Iterator[Masklet]:
     """The masklets that a run has written so far, file by file, so not in the order of its tasks.
 
-    `uri` is the run's --out; with a filesystem given, a path in that.
-    Raises MaskletError for a file that is not of masklets.
+    `uri` is the run's --out, or the folder `masklets` in it; with a filesystem given, a path in
+    that. Raises MaskletError where no run has begun, and for a file that is not of masklets.
     """
     fs, folder = (filesystem, uri) if filesystem else storage.filesystem(uri)
-    for path in storage.list_files(fs, storage.join(folder, "masklets")):
-        if path.endswith(".parquet"):
-            yield from _read_file(fs, path)
+    paths = _tables(fs, storage.join(folder, "masklets"))
+    if not paths and not storage.exists(fs, storage.join(folder, "run.json")):
+        paths = _tables(fs, folder)
+        if not paths:
+            raise MaskletError(f"{uri} holds no masklets: give the --out of a run")
+    for path in paths:
+        yield from _read_file(fs, path)
+
+
+def _tables(fs: FileSystem, folder: str) -> list[str]:
+    return [path for path in storage.list_files(fs, folder) if path.endswith(".parquet")]
 
 
 def _read_file(fs: FileSystem, path: str) -> Iterator[Masklet]:

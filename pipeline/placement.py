@@ -1,6 +1,6 @@
 """Fits the prompts of a task to its video: times become frames, shares of it become pixels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -29,10 +29,10 @@ def window_of(task: Task, n_frames: int) -> range:
     return window
 
 
-def place_prompts(task: Task, video: AnyVideo) -> Mapping[int, ModelPrompt]:
-    """The task's prompts by frame of the video, as the model takes them; raises TaskError."""
+def settle_prompts(task: Task, video: AnyVideo) -> tuple[Prompt, ...]:
+    """The task's prompts by number of frame and in pixels of the video; raises TaskError."""
     window = window_of(task, video.info.n_frames)
-    placed: dict[int, ModelPrompt] = {}
+    settled: dict[int, Prompt] = {}
     for prompt in task.prompts:
         frame = _frame_of(prompt, video.timestamps)
         if frame not in window:
@@ -40,14 +40,25 @@ def place_prompts(task: Task, video: AnyVideo) -> Mapping[int, ModelPrompt]:
                 f"its prompt on frame {frame} is outside the frames that the video has here: "
                 f"{window.start} to {window.stop - 1}"
             )
-        if frame in placed:
+        if frame in settled:
             raise TaskError(f"two of its prompts are on frame {frame}: put them into one")
-        placed[frame] = _placed(prompt, task.coords, video.info.width, video.info.height)
-    return placed
+        named = prompt.model_copy(update={"frame": frame, "time_s": None})
+        settled[frame] = _in_pixels(named, task.coords, video.info.width, video.info.height)
+    return tuple(settled.values())
+
+
+def place_prompts(prompts: Iterable[Prompt], video: AnyVideo) -> Mapping[int, ModelPrompt]:
+    """Settled prompts by frame, as the model takes them; raises TaskError."""
+    info = video.info
+    return {int(p.frame or 0): _for_model(p, info.width, info.height) for p in prompts}
 
 
 def _frame_of(prompt: Prompt, timestamps: NDArray[np.float64]) -> int:
-    """The frame that a prompt names, or the one shown nearest to its time."""
+    """The frame that a prompt names, or the one on display at its time.
+
+    Where frames follow one another evenly that is the nearest: whoever gives frame / fps means this
+    frame, whichever way the division was rounded. In a gap it is the one before.
+    """
     if prompt.frame is not None:
         return prompt.frame
     if prompt.time_s is None:
@@ -58,22 +69,29 @@ def _frame_of(prompt: Prompt, timestamps: NDArray[np.float64]) -> int:
             f"its prompt at {prompt.time_s} s is past the end: the last frame is at "
             f"{times[-1]:.3f} s"
         )
-    return int(np.abs(times - prompt.time_s).argmin())
+    tolerance = float(np.median(np.diff(times))) / 2 if len(times) > 1 else 0.0
+    return int(np.searchsorted(times, prompt.time_s + tolerance, side="right")) - 1
 
 
-def _placed(prompt: Prompt, coords: str, width: int, height: int) -> ModelPrompt:
+def _in_pixels(prompt: Prompt, coords: str, width: int, height: int) -> Prompt:
+    if coords != "norm":
+        return prompt
+    points = tuple((x * width, y * height) for x, y in prompt.points)
+    box = prompt.box and tuple(c * (width, height)[i % 2] for i, c in enumerate(prompt.box))
+    return prompt.model_copy(update={"points": points, "box": box})
+
+
+def _for_model(prompt: Prompt, width: int, height: int) -> ModelPrompt:
     if prompt.mask:
         return _mask(prompt, width, height)
-    scale = (width, height) if coords == "norm" else (1, 1)
-    points = tuple((x * scale[0], y * scale[1]) for x, y in prompt.points)
-    box = tuple(c * scale[i % 2] for i, c in enumerate(prompt.box)) if prompt.box else None
-    for x, y in (*points, *((box[:2], box[2:]) if box else ())):
+    box = prompt.box
+    for x, y in (*prompt.points, *((box[:2], box[2:]) if box else ())):
         if x > width or y > height:
             raise TaskError(
                 f"its prompt at x {x:g}, y {y:g} is outside the picture, which is {width} wide and "
                 f"{height} high"
             )
-    return PointPrompt(points, prompt.point_labels, box)  # type: ignore[arg-type]  # four numbers
+    return PointPrompt(prompt.points, prompt.point_labels, box)
 
 
 def _mask(prompt: Prompt, width: int, height: int) -> MaskPrompt:

@@ -110,6 +110,8 @@ class SAM2AutomaticMaskGenerator:
         """Unknown keywords have no effect: `from_pretrained` hands over those of the builder."""
         if (points_per_side is None) == (point_grids is None):
             raise GeneratorError("Pass exactly one of points_per_side and point_grids.")
+        if points_per_batch < 1 or (points_per_side is not None and points_per_side < 1):
+            raise GeneratorError("points_per_side and points_per_batch are 1 or more.")
         if output_mode not in ("binary_mask", "uncompressed_rle", "coco_rle"):
             raise GeneratorError(
                 f"output_mode is binary_mask, uncompressed_rle or coco_rle, not {output_mode!r}."

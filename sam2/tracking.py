@@ -134,7 +134,7 @@ def answer_mask(model: Sam2, features: FrameFeatures, prompt: MaskPrompt) -> Fra
     return _single(
         FrameMask(
             mask=low[:, 0],
-            iou=choose(model.config, decoded, ambiguous=False)[1],
+            iou=torch.ones_like(decoded.score[:, 0]),  # of the given mask, not of the decoder's own
             score=torch.where(present, 10.0, -10.0),
             pointer=model.point_at(decoded.tokens[:, 0], present & (decoded.score[:, 0] > 0)),
         )

@@ -52,7 +52,9 @@ def masklet_videos(out: str) -> list[LabelledVideo]:
         for masklet in read_masklets(out):
             if masklet.status in ("ok", "partial"):
                 by_video[masklet.video_id].append(masklet)
-    except (MaskletError, OSError) as error:
+    except MaskletError as error:
+        raise SourceError(str(error)) from error
+    except OSError as error:
         raise SourceError(f"{out}: {error}") from error
     if not by_video:
         raise SourceError(f"{out}: holds no masklets to learn from: give the --out of a run")

@@ -35,6 +35,21 @@ def test_a_good_manifest_is_counted(manifest: Path) -> None:
     assert "1 videos, 1 objects" in result.output
 
 
+def test_whoever_stops_a_run_is_told_that_it_can_go_on(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jobs.run.run_pipeline", stopped)
+
+    out = str(tmp_path / "out")
+    result = runner.invoke(app, ["run", "--manifest", str(manifest), "--out", out])
+
+    assert result.exit_code == 130
+    assert "the same command goes on" in result.output
+
+
 def test_every_mistake_in_a_manifest_comes_with_its_line(clip: Path, tmp_path: Path) -> None:
     file = tmp_path / "videos.jsonl"
     file.write_text("\n".join([line(clip, framse=[0, 4]), line(clip), "{"]))

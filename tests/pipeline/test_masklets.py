@@ -141,8 +141,22 @@ def test_a_filesystem_can_be_given(tmp_path: Path) -> None:
     assert list(read_masklets(str(tmp_path), LocalFileSystem())) == [FAILED]
 
 
+def test_the_folder_of_the_files_will_do(tmp_path: Path) -> None:
+    write(tmp_path, "0.parquet", FAILED)
+
+    assert list(read_masklets(f"{tmp_path}/masklets")) == [FAILED]
+
+
 def test_a_run_that_has_written_nothing_has_no_masklets(tmp_path: Path) -> None:
+    (tmp_path / "run.json").touch()
+    (tmp_path / "videos.parquet").touch()  # such as its manifest
+
     assert list(read_masklets(str(tmp_path))) == []
+
+
+def test_where_no_run_has_begun_there_is_nothing_to_read(tmp_path: Path) -> None:
+    with pytest.raises(MaskletError, match="typo holds no masklets: give the --out of a run"):
+        list(read_masklets(f"{tmp_path}/typo"))
 
 
 def test_the_footer_tells_how_to_read_the_file(tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def test_a_time_a_share_of_the_picture_and_a_frame_in_pixels_mean_the_same(
     (by_pixel,) = segmenter.segment([task(clip, box_on(2))])
 
     assert by_share.counts == by_pixel.counts
+    assert by_share.prompts == by_pixel.prompts  # the row says it in frames and pixels
 
 
 def test_a_drawn_mask_comes_back_on_its_own_frame(segmenter: Segmenter, clip: Path) -> None:

@@ -160,6 +160,8 @@ def test_one_mask_for_each_point_can_be_asked_for() -> None:
         ({"points_per_side": None}, "exactly one of"),
         ({"point_grids": [build_point_grid(2)]}, "exactly one of"),
         ({"output_mode": "polygons"}, "output_mode is binary_mask"),
+        ({"points_per_batch": 0}, "points_per_batch are 1 or more"),
+        ({"points_per_side": 0}, "points_per_side and points_per_batch are 1"),
         (
             {"points_per_side": None, "point_grids": [build_point_grid(2)], "crop_n_layers": 1},
             "needs 2 point_grids",

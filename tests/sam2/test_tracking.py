@@ -323,7 +323,7 @@ def test_a_drawn_mask_is_taken_as_it_is(size: int) -> None:
     assert torch.equal(found.mask > 0, drawn_mask(TINY.mask_size))
     assert float(found.mask.max()) == pytest.approx(10)
     assert float(found.mask.min()) == pytest.approx(-10)
-    assert float(found.score) == 10
+    assert (float(found.score), float(found.iou)) == (10, 1)
 
 
 def test_an_empty_mask_says_that_the_object_is_not_there() -> None:
