@@ -4,6 +4,7 @@ JSONL (.jsonl or .json, one video per line) or Parquet with the same fields. Wha
 checked without opening a video is checked here, and all that is wrong is told at once.
 """
 
+import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -241,8 +242,29 @@ def _records(uri: str) -> Iterator[tuple[str, bytes | Mapping[str, object]]]:
 
 
 def _lines(data: bytes) -> Iterator[tuple[str, bytes]]:
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")  # Windows editors begin with a mark
+    data = data.removeprefix(b"\xef\xbb\xbf")  # Windows editors begin with a mark
+    _refuse_other_json(data.decode(errors="replace").lstrip())
+    lines = data.split(b"\n")
     return ((f"line {n}", line) for n, line in enumerate(lines, 1) if line.strip())
+
+
+def _refuse_other_json(text: str) -> None:
+    """A ValueError for an array, or an object over many lines; it says how to convert them."""
+    wanted = "a manifest holds one video per line, and this file"
+    if text.startswith("["):
+        raise ValueError(f"{wanted} is an array: convert it with jq -c '.[]' FILE > videos.jsonl")
+    if "\n" in text[: _end_of_value(text)]:
+        raise ValueError(
+            f"{wanted} has one on several: convert it with jq -c . FILE > videos.jsonl"
+        )
+
+
+def _end_of_value(text: str) -> int:
+    """Where the JSON value ends that a text begins with; 0 if it begins with none."""
+    try:
+        return json.JSONDecoder().raw_decode(text)[1]
+    except (ValueError, RecursionError):
+        return 0
 
 
 def _rows(source: pa.NativeFile) -> Iterator[tuple[str, Mapping[str, object]]]:

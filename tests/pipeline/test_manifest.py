@@ -218,7 +218,7 @@ def test_a_prompt_that_cannot_be_meant_is_refused(
         (video(uri="https://host/a.mp4?t=a::b"), "uri: '::' in a URI"),
         (video(uri="file://clips/a.mp4"), "uri: file://clips/a.mp4: a file's URI begins with"),
         ("{", "Invalid JSON"),
-        ("[1]", "Input should be an object"),
+        ("1", "Input should be an object"),
         ('{"video_id": "a1"}', "uri: Field required"),
     ],
 )
@@ -273,6 +273,33 @@ def test_everything_wrong_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         "line 5",
     ]
     assert found[-1] == "line 5: video_id 'a1' was given before, in line 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ('[{"video_id": "a", "uri": "a.mp4"}]', "jq -c '.[]'"),
+        ('\n[\n{"video_id": "a", "uri": "a.mp4"},\n', "jq -c '.[]'"),
+        ('{\n"video_id": "a",\n"uri": "a.mp4"\n}', "jq -c ."),
+        ('{"video_id": "a",\n"uri": "a.mp4"}\n{"video_id": "b",\n"uri": "b.mp4"}', "jq -c ."),
+    ],
+)
+@pytest.mark.parametrize("name", ["v.json", "v.jsonl"])
+def test_json_of_another_form_is_told_once_and_how_to_convert_it(
+    name: str, text: str, advice: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(write_lines(tmp_path / name, text))
+
+    (problem,) = caught.value.problems
+    assert "one video per line" in problem
+    assert advice in problem
+
+
+def test_a_line_that_is_no_json_is_named_once_and_its_column(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, video(), "{} {}")
+
+    assert problem == "line 2: Invalid JSON: trailing characters at column 4"
 
 
 @pytest.mark.parametrize(
