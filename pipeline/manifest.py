@@ -29,6 +29,7 @@ from pipeline.uris import check_source
 
 _INT32 = 2**31
 _PRINTED = 20  # problems that an error's text lists
+_NO_OBJECTS = "objects: give at least one with a prompt; objects are not discovered yet"
 
 
 class ManifestError(ValueError):
@@ -172,7 +173,7 @@ class VideoEntry(_Record):
         if self.frames and self.frames[1] <= self.frames[0]:
             yield f"frames {list(self.frames)} is not a half-open range [first, end)"
         if self.objects == ():
-            yield "objects is empty: leave it out to have the objects discovered"
+            yield "objects is empty: give at least one object with a prompt"
         for object_id in _repeated(o.object_id for o in self.objects or ()):
             yield f"object_id {object_id} is given twice"
         for o in self.objects or ():
@@ -211,6 +212,8 @@ def read_manifest(uri: str) -> list[VideoEntry]:
             first = seen[entry.video_id]
             problems.append(f"{place}: video_id '{entry.video_id}' was given before, in {first}")
         seen.setdefault(entry.video_id, place)
+        if not entry.objects:
+            problems.append(f"{place}: {_NO_OBJECTS}")
         entries.append(entry.model_copy(update={"uri": _beside(uri, entry.uri)}))
     if not entries and not problems:
         problems = ["it has no videos"]

@@ -59,12 +59,12 @@ def test_all_mistakes_are_told_however_many(clip: Path, tmp_path: Path) -> None:
 
 def test_a_manifest_that_a_run_would_refuse_is_not_called_good(clip: Path, tmp_path: Path) -> None:
     file = tmp_path / "videos.jsonl"
-    file.write_text(line(clip, objects=None))
+    file.write_text("\n".join([line(clip), line(clip, video_id="b", objects=None)]))
 
     result = runner.invoke(app, ["validate", "--manifest", str(file)])
 
     assert result.exit_code == 2
-    assert "not discovered yet" in result.output
+    assert "line 2: objects: give at least one with a prompt" in result.output
 
 
 @pytest.mark.parametrize("command", ["validate", "plan"])

@@ -58,8 +58,7 @@ def videos(draw: st.DrawFn) -> list[dict[str, Any]]:
         optional = {"frames": st.just([10, 50]), "coords": st.just("pixel")}
         entry = draw(st.fixed_dictionaries({}, optional=optional))
         entry |= {"video_id": video_id, "uri": f"s3://bucket/{video_id}.mp4"}
-        if draw(st.booleans()):
-            entry["objects"] = [draw(tracked(object_id)) for object_id in ids]
+        entry["objects"] = [draw(tracked(object_id)) for object_id in ids]
         entries.append(entry)
     return entries
 
@@ -73,10 +72,8 @@ def write_lines(path: Path, *lines: object) -> str:
 
 def video(*prompts: object, **fields: object) -> dict[str, object]:
     """One line with one object."""
-    entry: dict[str, object] = {"video_id": "a1", "uri": "a1.mp4"}
-    if prompts:
-        entry["objects"] = [{"object_id": 1, "prompts": list(prompts)}]
-    return entry | fields
+    objects = [{"object_id": 1, "prompts": list(prompts or [POINT])}]
+    return {"video_id": "a1", "uri": "a1.mp4", "objects": objects} | fields
 
 
 def problems(folder: Path, *lines: object) -> list[str]:
@@ -121,16 +118,9 @@ def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_a_video_without_objects_waits_for_their_discovery(tmp_path: Path) -> None:
-    (entry,) = read_manifest(write_lines(tmp_path / "v.jsonl", video()))
-
-    assert entry.objects is None
-
-
 def test_a_relative_path_means_a_file_beside_the_manifest(tmp_path: Path) -> None:
-    entries = [
-        {"video_id": name, "uri": name} for name in ("clips/a.mp4", "/data/b.mp4", "gs://c/d.mp4")
-    ]
+    names = ("clips/a.mp4", "/data/b.mp4", "gs://c/d.mp4")
+    entries = [video(video_id=name, uri=name) for name in names]
 
     read = read_manifest(write_lines(tmp_path / "v.jsonl", *entries))
 
@@ -201,7 +191,8 @@ def test_a_prompt_that_cannot_be_meant_is_refused(
         (video(POINT | {"frame": 9}, frames=[3, 9]), "frame 9 is outside frames [3, 9]"),
         (video(POINT, coords="norm"), "coords is 'norm', but a coordinate is larger than 1"),
         (video(coords="percent"), "coords: Input should be 'pixel' or 'norm', not 'percent'"),
-        (video(objects=[]), "objects is empty"),
+        (video(objects=[]), "objects is empty: give at least one object"),
+        (video(objects=None), "objects: give at least one with a prompt; objects are not disc"),
         (video(objects=[{"object_id": 1, "prompts": []}]), "needs at least one prompt"),
         (video(objects=[{"object_id": -1, "prompts": [POINT]}]), "objects[0].object_id"),
         (video(objects=[{"object_id": 2**31, "prompts": [POINT]}]), "objects[0].object_id"),
