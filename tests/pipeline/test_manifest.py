@@ -127,6 +127,15 @@ def test_a_relative_path_means_a_file_beside_the_manifest(tmp_path: Path) -> Non
     assert [e.uri for e in read] == [f"{tmp_path}/clips/a.mp4", "/data/b.mp4", "gs://c/d.mp4"]
 
 
+@pytest.mark.parametrize(
+    "uri", ["C:/clips/a.mp4", "clips/s3:/a.mp4", "take 2:/a.mp4", "/s3:/a.mp4"]
+)
+def test_a_path_may_have_colons(uri: str, tmp_path: Path) -> None:
+    (entry,) = read_manifest(write_lines(tmp_path / "v.jsonl", video(uri=uri)))
+
+    assert entry.uri.endswith(uri)
+
+
 def test_a_manifest_on_s3_is_read_and_has_videos_beside_it(s3_bucket: str) -> None:
     fs, path = storage.filesystem(f"{s3_bucket}/sets/v.jsonl")
     storage.put(fs, path, json.dumps(video()).encode())
@@ -208,6 +217,9 @@ def test_a_prompt_that_cannot_be_meant_is_refused(
         (video(uri="s3://bucket/a::b.mp4"), "uri: '::' in a URI"),
         (video(uri="https://host/a.mp4?t=a::b"), "uri: '::' in a URI"),
         (video(uri="file://clips/a.mp4"), "uri: file://clips/a.mp4: a file's URI begins with"),
+        (video(uri="s3:/bucket/a.mp4"), "uri: 's3:/' has one slash: did you mean s3://…?"),
+        (video(uri="file:/clips/a.mp4"), "uri: 'file:/' has one slash: did you mean file:///…?"),
+        (video(uri="https:/me:SECRET@host/a.mp4"), "did you mean https://…?"),
         ("{", "Invalid JSON"),
         ("1", "Input should be an object"),
         ('{"video_id": "a1"}', "uri: Field required"),
