@@ -18,9 +18,11 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
+from pydantic_core import from_json
 
 from pipeline import storage
 from pipeline.complaints import Place, explain
@@ -193,6 +195,9 @@ def _repeated(values: Iterable[float]) -> list[float]:
 
 # Reading
 
+_Raw = bytes | Mapping[str, object]  # a line of JSON, or a row of a table
+_ID = TypeAdapter(Name)
+
 
 def read_manifest(uri: str) -> list[VideoEntry]:
     """The entries of a manifest, all valid, or a ManifestError with all that is wrong.
@@ -203,18 +208,15 @@ def read_manifest(uri: str) -> list[VideoEntry]:
     problems: list[str] = []
     seen: dict[str, str] = {}  # video_id -> where it was first
     for place, record in _records(uri):
-        try:
-            entry = _entry(record)
-        except ValidationError as error:
-            problems += [f"{place}: {text}" for text in explain(error, known_keys)]
-            continue
-        if entry.video_id in seen:
-            first = seen[entry.video_id]
-            problems.append(f"{place}: video_id '{entry.video_id}' was given before, in {first}")
-        seen.setdefault(entry.video_id, place)
-        if not entry.objects:
-            problems.append(f"{place}: {_NO_OBJECTS}")
-        entries.append(entry.model_copy(update={"uri": _beside(uri, entry.uri)}))
+        entry, wrong = _checked(record)
+        name = entry.video_id if entry else _named(record)
+        if name in seen:
+            wrong.append(f"video_id '{name}' was given before, in {seen[name]}")
+        elif name:
+            seen[name] = place
+        if entry:
+            entries.append(entry.model_copy(update={"uri": _beside(uri, entry.uri)}))
+        problems += [f"{place}: {text}" for text in wrong]
     if not entries and not problems:
         problems = ["it has no videos"]
     if problems:
@@ -222,13 +224,31 @@ def read_manifest(uri: str) -> list[VideoEntry]:
     return entries
 
 
-def _entry(record: bytes | Mapping[str, object]) -> VideoEntry:
+def _checked(record: _Raw) -> tuple[VideoEntry | None, list[str]]:
+    """The entry of a record, if it can be read, and what is wrong with it."""
+    try:
+        entry = _entry(record)
+    except ValidationError as error:
+        return None, list(explain(error, known_keys))
+    return entry, [] if entry.objects else [_NO_OBJECTS]
+
+
+def _entry(record: _Raw) -> VideoEntry:
     if isinstance(record, bytes):
         return VideoEntry.model_validate_json(record)
     return VideoEntry.model_validate(record)
 
 
-def _records(uri: str) -> Iterator[tuple[str, bytes | Mapping[str, object]]]:
+def _named(record: _Raw) -> str | None:
+    """The video_id of a record that has mistakes, if that is none of them."""
+    try:
+        values = from_json(record) if isinstance(record, bytes) else record
+        return _ID.validate_python(values["video_id"], strict=True)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _records(uri: str) -> Iterator[tuple[str, _Raw]]:
     """Every line of JSON or row of Parquet, with its place."""
     suffix = PurePosixPath(uri).suffix
     if suffix not in (".jsonl", ".json", ".parquet"):

@@ -305,6 +305,18 @@ def test_a_line_that_is_no_json_is_named_once_and_its_column(tmp_path: Path) -> 
     assert problem == "line 2: Invalid JSON: trailing characters at column 4"
 
 
+def test_an_id_given_twice_is_told_even_where_a_line_has_other_mistakes(tmp_path: Path) -> None:
+    broken = [video(frames=[5, 5]), video(framse=[0, 9]), video(video_id="b"), video(video_id="")]
+
+    found = problems(tmp_path, *broken, video(video_id=""), video(video_id="b", uri=7), video())
+
+    assert [problem for problem in found if "given before" in problem] == [
+        "line 2: video_id 'a1' was given before, in line 1",
+        "line 6: video_id 'b' was given before, in line 3",
+        "line 7: video_id 'a1' was given before, in line 1",
+    ]
+
+
 @pytest.mark.parametrize(
     ("entry", "place", "near", "known"),
     [
