@@ -291,7 +291,10 @@ def _end_of_value(text: str) -> int:
 
 
 def _rows(source: pa.NativeFile) -> Iterator[tuple[str, Mapping[str, object]]]:
-    batches = pq.ParquetFile(source).iter_batches(batch_size=1024)
+    table = pq.ParquetFile(source)
+    # Where somebody has filtered a table, pandas writes down which of its rows are left.
+    columns = [name for name in table.schema_arrow.names if name != "__index_level_0__"]
+    batches = table.iter_batches(batch_size=1024, columns=columns)
     rows = (row for batch in batches for row in batch.to_pylist())
     return ((f"row {n}", row) for n, row in enumerate(rows, 1))
 

@@ -369,6 +369,15 @@ def test_a_broken_row_of_a_table_is_named_by_its_number(tmp_path: Path) -> None:
         read_manifest(path)
 
 
+def test_the_index_that_pandas_writes_of_a_filtered_table_is_no_field(tmp_path: Path) -> None:
+    path = str(tmp_path / "v.parquet")
+    pq.write_table(pa.Table.from_pylist([video(POINT) | {"__index_level_0__": 7}]), path)
+
+    (entry,) = read_manifest(path)
+
+    assert entry == VideoEntry.model_validate(video(POINT, uri=f"{tmp_path}/a1.mp4"))
+
+
 @pytest.mark.parametrize("name", ["v.jsonl", "v.parquet"])
 def test_an_empty_manifest_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "v.jsonl").write_text("\n\n")
