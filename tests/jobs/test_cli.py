@@ -130,6 +130,8 @@ def test_a_plan_shows_the_work_and_names_videos_that_cannot_be_read(
         (["--video", "{clip}", "--box", "0:1,2,3"], "FRAME:X1,Y1,X2,Y2"),
         (["--video", "{clip}", "--box", "0:1,2,3,4", "--direction", "up"], "forward, reverse"),
         (["--video", "{clip}"], "not discovered yet"),
+        (["--video", "gone.mp4", "--box", "0:1,2,3,4"], "--video gone.mp4: no such file"),
+        (["--video", "file:///gone.mp4", "--box", "0:1,2,3,4"], "file:///gone.mp4: no such"),
     ],
 )
 def test_wrong_input_is_told_before_anything_starts(
