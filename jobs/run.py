@@ -42,6 +42,8 @@ def run(
 
 def tell(summary: Summary, out: str) -> None:
     """Says how a run has ended."""
+    if summary.was_finished:
+        print("nothing was left to do: this run was finished before")
     counts = dict(summary.counts)
     frames = counts.pop("object_frames", 0)
     parts = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
