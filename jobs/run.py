@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs import options
+from pipeline.command_line import refuse_missing
 from pipeline.run import Summary
 from pipeline.run import run as run_pipeline
 
@@ -32,6 +33,8 @@ def run(
     with options.told(resumable=True):
         settings = options.configured(config, setting, model=model, checkpoint=checkpoint)
         entries = options.wanted(manifest, video, box, point, direction, frames)
+        if video:  # of a manifest, what is missing becomes a failed row
+            refuse_missing(video)
         summary = run_pipeline(entries, out, settings)
     tell(summary, out)
     raise typer.Exit(options.SOME_FAILED if summary.failed else options.DONE)
@@ -39,6 +42,8 @@ def run(
 
 def tell(summary: Summary, out: str) -> None:
     """Says how a run has ended."""
+    if summary.was_finished:
+        print("nothing was left to do: this run was finished before")
     counts = dict(summary.counts)
     frames = counts.pop("object_frames", 0)
     parts = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))

@@ -9,7 +9,6 @@ import typer
 
 from jobs import options
 from pipeline.manifest import ManifestError, read_manifest
-from pipeline.plan import refuse_bare
 
 
 def validate(manifest: options.Manifest, setting: options.Settings = None) -> None:
@@ -21,7 +20,6 @@ def validate(manifest: options.Manifest, setting: options.Settings = None) -> No
         except ManifestError as error:
             print(f"error: in {manifest}:", *error.problems, sep="\n  ", file=sys.stderr)
             raise typer.Exit(options.WRONG_INPUT) from error
-        refuse_bare(entries)
     objects = sum(len(entry.objects or ()) for entry in entries)
     print(f"{manifest}: {len(entries)} videos, {objects} objects; nothing is wrong")
 

@@ -1,5 +1,6 @@
 """One clip, marked on the command line: the manifest entry that --video, --box and --point mean."""
 
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import count, groupby
@@ -10,7 +11,9 @@ from pydantic import ValidationError
 
 from pipeline import storage
 from pipeline.complaints import explain
+from pipeline.config import ConfigError
 from pipeline.manifest import Direction, ManifestError, VideoEntry, known_keys
+from pipeline.uris import local_path
 
 Box = tuple[float, float, float, float]  # x1, y1, x2, y2
 Click = tuple[float, float, int]  # x, y, label
@@ -83,6 +86,13 @@ def one_video(
         return VideoEntry.model_validate(entry)
     except ValidationError as error:
         raise ManifestError(video, list(explain(error, known_keys))) from None
+
+
+def refuse_missing(video: str) -> None:
+    """Raises ConfigError for a local clip that is not there."""
+    path = local_path(video)
+    if path and not os.path.exists(path):
+        raise ConfigError(f"--video {video}: no such file or folder is found; correct its path")
 
 
 def _boxes(texts: Sequence[str]) -> dict[At, Box]:

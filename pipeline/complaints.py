@@ -23,6 +23,8 @@ def _meaning(detail: ErrorDetails, known: Known) -> str:
         return _unknown(*known(detail["loc"]))
     if detail["type"] == "value_error":  # ours: it names what it should, and never a password
         return detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "json_invalid":  # it knows of one line alone, and others name that
+        return detail["msg"].replace(" at line 1 column ", " at column ")
     given = detail["input"]
     is_short = isinstance(given, int | float | str) and len(repr(given)) < 50
     return f"{detail['msg']}, not {given!r}" if is_short else detail["msg"]

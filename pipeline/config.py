@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from pipeline.complaints import explain
+from pipeline.complaints import Place, explain
 from sam2.config import Precision
 
 Settings = TypeVar("Settings", bound=BaseModel)
@@ -125,8 +125,7 @@ def load_settings(
         # What YAML takes for a date is one to nobody here.
         return kind.model_validate_json(json.dumps(values, default=str))
     except ValidationError as error:
-        names = [*_names(kind)]
-        lines = explain(error, lambda place: (".".join(map(str, place)), names))
+        lines = explain(error, lambda place: _known_keys(kind, place))
         raise ConfigError("\n".join(f"setting {line}" for line in lines)) from error
 
 
@@ -168,6 +167,21 @@ def _place(name: str, entries: list[Any], key: str) -> int:
     raise ConfigError(
         f"--set {name}: {key} is no place in a list of {len(entries)}; 0 is the first"
     )
+
+
+def _known_keys(kind: type[BaseModel], place: Place) -> tuple[str, list[str]]:
+    """The key at a place of the settings, and the names that it could have there."""
+    *parents, key = place
+    for parent in parents:
+        if isinstance(parent, str):
+            kind = _part(kind.model_fields[parent].annotation)
+    return str(key), [*_names(kind)]
+
+
+def _part(annotation: Any) -> type[BaseModel]:
+    """The settings that a field holds, or a list of them."""
+    inside: type[BaseModel] = next(iter(get_args(annotation)), annotation)
+    return inside
 
 
 def _names(kind: type[BaseModel]) -> Iterable[str]:

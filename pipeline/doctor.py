@@ -94,7 +94,8 @@ def storage_at(out: str) -> Finding:
     """Whether results can be written, read, listed and deleted at a place."""
     started = time.perf_counter()
     try:
-        storage.preflight(out)
+        with storage.no_new_folders(out):
+            storage.preflight(out)
     except storage.StorageError as error:
         return Finding("storage", str(error), "put this right, or choose another --out", ok=False)
     took = (time.perf_counter() - started) * 1000

@@ -4,6 +4,7 @@ JSONL (.jsonl or .json, one video per line) or Parquet with the same fields. Wha
 checked without opening a video is checked here, and all that is wrong is told at once.
 """
 
+import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -17,9 +18,11 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
     ValidationError,
     model_validator,
 )
+from pydantic_core import from_json
 
 from pipeline import storage
 from pipeline.complaints import Place, explain
@@ -28,6 +31,7 @@ from pipeline.uris import check_source
 
 _INT32 = 2**31
 _PRINTED = 20  # problems that an error's text lists
+_NO_OBJECTS = "objects: give at least one with a prompt; objects are not discovered yet"
 
 
 class ManifestError(ValueError):
@@ -171,7 +175,7 @@ class VideoEntry(_Record):
         if self.frames and self.frames[1] <= self.frames[0]:
             yield f"frames {list(self.frames)} is not a half-open range [first, end)"
         if self.objects == ():
-            yield "objects is empty: leave it out to have the objects discovered"
+            yield "objects is empty: give at least one object with a prompt"
         for object_id in _repeated(o.object_id for o in self.objects or ()):
             yield f"object_id {object_id} is given twice"
         for o in self.objects or ():
@@ -191,6 +195,9 @@ def _repeated(values: Iterable[float]) -> list[float]:
 
 # Reading
 
+_Raw = bytes | Mapping[str, object]  # a line of JSON, or a row of a table
+_ID = TypeAdapter(Name)
+
 
 def read_manifest(uri: str) -> list[VideoEntry]:
     """The entries of a manifest, all valid, or a ManifestError with all that is wrong.
@@ -201,16 +208,15 @@ def read_manifest(uri: str) -> list[VideoEntry]:
     problems: list[str] = []
     seen: dict[str, str] = {}  # video_id -> where it was first
     for place, record in _records(uri):
-        try:
-            entry = _entry(record)
-        except ValidationError as error:
-            problems += [f"{place}: {text}" for text in explain(error, known_keys)]
-            continue
-        if entry.video_id in seen:
-            first = seen[entry.video_id]
-            problems.append(f"{place}: video_id '{entry.video_id}' was given before, in {first}")
-        seen.setdefault(entry.video_id, place)
-        entries.append(entry.model_copy(update={"uri": _beside(uri, entry.uri)}))
+        entry, wrong = _checked(record)
+        name = entry.video_id if entry else _named(record)
+        if name in seen:
+            wrong.append(f"video_id '{name}' was given before, in {seen[name]}")
+        elif name:
+            seen[name] = place
+        if entry:
+            entries.append(entry.model_copy(update={"uri": _beside(uri, entry.uri)}))
+        problems += [f"{place}: {text}" for text in wrong]
     if not entries and not problems:
         problems = ["it has no videos"]
     if problems:
@@ -218,13 +224,31 @@ def read_manifest(uri: str) -> list[VideoEntry]:
     return entries
 
 
-def _entry(record: bytes | Mapping[str, object]) -> VideoEntry:
+def _checked(record: _Raw) -> tuple[VideoEntry | None, list[str]]:
+    """The entry of a record, if it can be read, and what is wrong with it."""
+    try:
+        entry = _entry(record)
+    except ValidationError as error:
+        return None, list(explain(error, known_keys))
+    return entry, [] if entry.objects else [_NO_OBJECTS]
+
+
+def _entry(record: _Raw) -> VideoEntry:
     if isinstance(record, bytes):
         return VideoEntry.model_validate_json(record)
     return VideoEntry.model_validate(record)
 
 
-def _records(uri: str) -> Iterator[tuple[str, bytes | Mapping[str, object]]]:
+def _named(record: _Raw) -> str | None:
+    """The video_id of a record that has mistakes, if that is none of them."""
+    try:
+        values = from_json(record) if isinstance(record, bytes) else record
+        return _ID.validate_python(values["video_id"], strict=True)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _records(uri: str) -> Iterator[tuple[str, _Raw]]:
     """Every line of JSON or row of Parquet, with its place."""
     suffix = PurePosixPath(uri).suffix
     if suffix not in (".jsonl", ".json", ".parquet"):
@@ -241,12 +265,36 @@ def _records(uri: str) -> Iterator[tuple[str, bytes | Mapping[str, object]]]:
 
 
 def _lines(data: bytes) -> Iterator[tuple[str, bytes]]:
-    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")  # Windows editors begin with a mark
+    data = data.removeprefix(b"\xef\xbb\xbf")  # Windows editors begin with a mark
+    _refuse_other_json(data.decode(errors="replace").lstrip())
+    lines = data.split(b"\n")
     return ((f"line {n}", line) for n, line in enumerate(lines, 1) if line.strip())
 
 
+def _refuse_other_json(text: str) -> None:
+    """A ValueError for an array, or an object over many lines; it says how to convert them."""
+    wanted = "a manifest holds one video per line, and this file"
+    if text.startswith("["):
+        raise ValueError(f"{wanted} is an array: convert it with jq -c '.[]' FILE > videos.jsonl")
+    if "\n" in text[: _end_of_value(text)]:
+        raise ValueError(
+            f"{wanted} has one on several: convert it with jq -c . FILE > videos.jsonl"
+        )
+
+
+def _end_of_value(text: str) -> int:
+    """Where the JSON value ends that a text begins with; 0 if it begins with none."""
+    try:
+        return json.JSONDecoder().raw_decode(text)[1]
+    except (ValueError, RecursionError):
+        return 0
+
+
 def _rows(source: pa.NativeFile) -> Iterator[tuple[str, Mapping[str, object]]]:
-    batches = pq.ParquetFile(source).iter_batches(batch_size=1024)
+    table = pq.ParquetFile(source)
+    # Where somebody has filtered a table, pandas writes down which of its rows are left.
+    columns = [name for name in table.schema_arrow.names if name != "__index_level_0__"]
+    batches = table.iter_batches(batch_size=1024, columns=columns)
     rows = (row for batch in batches for row in batch.to_pylist())
     return ((f"row {n}", row) for n, row in enumerate(rows, 1))
 

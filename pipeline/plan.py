@@ -89,11 +89,12 @@ class _Bundle:
     cost_s: float
 
 
-def refuse_bare(entries: Sequence[VideoEntry]) -> None:
+def _refuse_bare(entries: Sequence[VideoEntry]) -> None:
     """Raises PlanError if a video names no objects."""
     if bare := [entry.video_id for entry in entries if not entry.objects]:
+        name = "video names" if len(bare) == 1 else "videos name"
         raise PlanError(
-            f"{len(bare)} videos name no objects (first: '{bare[0]}'). Give each at least one "
+            f"{len(bare)} {name} no objects (first: '{bare[0]}'). Give each at least one "
             "object with a prompt: objects are not discovered yet."
         )
 
@@ -111,7 +112,7 @@ def make_plan(
     probed is planned all the same: its tasks will fail and say why.
     Raises PlanError if a video names no objects.
     """
-    refuse_bare(entries)
+    _refuse_bare(entries)
     infos = list(probe([entry.uri for entry in entries]))
     whole = [_bundle(e, info, cost) for e, info in zip(entries, infos, strict=True)]
     too_long_s = max(_SHARD_S, 2 * sum(bundle.cost_s for bundle in whole) / devices)

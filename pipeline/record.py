@@ -77,9 +77,13 @@ class RunRecord:
             return
         here, there = self._identity(), asked._identity()
         differing = [k for k in sorted({*here, *there}) if here.get(k) != there.get(k)]
+        told = [
+            f"{k} ({here.get(k)} there, {there.get(k)} asked for)" if k in self.config else k
+            for k in differing
+        ]
         raise RecordError(
             f"The output folder holds run {self.run_id}, which differs in: "
-            f"{', '.join(differing)}. Choose another --out, or undo the change to go on with it."
+            f"{', '.join(told)}. Choose another --out, or undo the change to go on with it."
         )
 
     def _identity(self) -> dict[str, Any]:

@@ -35,6 +35,7 @@ class Summary:
     run_id: str
     counts: Mapping[str, int]
     problems: Sequence[str]
+    was_finished: bool = False  # before it was asked for again
 
     @property
     def rows(self) -> int:
@@ -66,7 +67,7 @@ def run(entries: Sequence[VideoEntry], out: str, config: RunConfig) -> Summary:
     fs, folder = storage.reach(out)
     record = _earlier(asked, fs, folder)
     if record and record.finished:
-        return summarise(record, fs, folder)
+        return replace(summarise(record, fs, folder), was_finished=True)
     planned = [] if record else plan_run(entries, config)  # wrong input is told before we write
     storage.preflight(out)
     with kept(Lease.take(fs, folder), fs, folder) as keeper:

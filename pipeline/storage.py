@@ -283,6 +283,20 @@ def preflight(uri: str) -> None:
 
 
 @contextmanager
+def no_new_folders(uri: str) -> Iterator[None]:
+    """Removes the local folders that the block makes on the way to a place, if they are empty."""
+    fs, path = filesystem(uri)
+    folders = (path, *map(str, Path(path).parents)) if isinstance(fs, LocalFileSystem) else ()
+    made = [folder for folder in folders if not os.path.exists(folder)]
+    try:
+        yield
+    finally:
+        for folder in made:
+            with suppress(OSError):  # it was not made, or somebody has put something in
+                os.rmdir(folder)
+
+
+@contextmanager
 def _explained(deed: str, uri: str, right: str) -> Iterator[None]:
     """Turns a failure into a StorageError that says what to do."""
     try:

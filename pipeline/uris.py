@@ -1,5 +1,6 @@
 """What a URI may say. A manifest is somebody else's text, and URIs end up in tables and logs."""
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from socket import inet_aton
@@ -8,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 # Where a video may lie.
 SCHEMES = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https")
 
+_ONE_SLASH = re.compile(r"([A-Za-z][A-Za-z0-9]+):/(?!/)")  # one letter is a drive of Windows
 _AWS_METADATA_V6 = ip_address("fd00:ec2::254")
 
 
@@ -16,6 +18,8 @@ def check_source(uri: str) -> None:
 
     Hosts are judged as they are written; what a name resolves to is for the network to restrict.
     """
+    if one_slash := _ONE_SLASH.match(uri):
+        raise ValueError(f"'{one_slash[0]}' has one slash: did you mean {_begun(one_slash[1])}…?")
     scheme, separator, _ = uri.partition("://")
     if not separator:
         return
@@ -29,6 +33,11 @@ def check_source(uri: str) -> None:
     parts = urlsplit(uri)
     if "::" in f"{parts.path}{parts.query}" or ("::" in parts.netloc and "[" not in parts.netloc):
         raise ValueError("'::' in a URI would join two of them: give the file another name")
+
+
+def _begun(scheme: str) -> str:
+    """How URIs with a scheme begin."""
+    return "file:///" if scheme == "file" else f"{scheme}://"
 
 
 def local_path(uri: str) -> Path | None:

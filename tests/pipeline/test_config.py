@@ -13,7 +13,7 @@ from pipeline.config import (
     load_config,
     load_settings,
 )
-from pipeline.training.config import TrainConfig
+from pipeline.training.config import Stage, TrainConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,7 +44,11 @@ def test_an_option_that_is_not_given_changes_nothing() -> None:
     ("setting", "message"),
     [
         ("modle=nano", "did you mean 'model'"),
-        ("cluster.actor=2", "did you mean 'cluster.actors'"),
+        ("actors=2", "did you mean 'cluster.actors'"),
+        (
+            "cluster.actor=2",
+            r"cluster\.actor: unknown key; did you mean 'actors'\? Known here: actors,",
+        ),
         ("max_batch=0", "max_batch"),
         ("max_batch=many", "max_batch"),
         ("max_batch", "key=value"),
@@ -83,6 +87,18 @@ def test_a_place_in_a_list_can_be_set_by_its_number() -> None:
     for wrong in ("sources.2.share=1", "sources.first.share=1"):
         with pytest.raises(ConfigError, match=r"sources\..*place in a list of 2"):
             load_settings(TrainConfig, tuned, [wrong])
+
+
+def test_an_unknown_key_in_a_list_names_those_of_its_part() -> None:
+    tuned = ROOT / "configs" / "train" / "finetune.yaml"
+
+    with pytest.raises(ConfigError) as caught:
+        load_settings(TrainConfig, tuned, ["stages.0.step=3", "sources.0.shares=1"])
+
+    stage, source = str(caught.value).splitlines()
+    assert stage.startswith("setting stages[0].step: unknown key; did you mean 'steps'?")
+    assert stage.endswith("Known here: " + ", ".join(Stage.model_fields))
+    assert "sources[0].shares: unknown key; did you mean 'share'?" in source
 
 
 def test_a_file_that_is_no_yaml_or_no_settings_is_named(tmp_path: Path) -> None:

@@ -52,6 +52,16 @@ def test_a_place_that_cannot_be_written_is_told_with_what_to_do(s3_bucket: str) 
     assert "--out" in finding.advice
 
 
+def test_a_check_of_storage_leaves_nothing_behind_and_touches_nothing(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+
+    assert storage_at(str(tmp_path / "new" / "out")).ok
+    assert storage_at(str(there)).ok
+
+    assert list(tmp_path.rglob("*")) == [there]
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_wanted_but_not_there_is_told() -> None:
     assert devices().ok

@@ -58,8 +58,7 @@ def videos(draw: st.DrawFn) -> list[dict[str, Any]]:
         optional = {"frames": st.just([10, 50]), "coords": st.just("pixel")}
         entry = draw(st.fixed_dictionaries({}, optional=optional))
         entry |= {"video_id": video_id, "uri": f"s3://bucket/{video_id}.mp4"}
-        if draw(st.booleans()):
-            entry["objects"] = [draw(tracked(object_id)) for object_id in ids]
+        entry["objects"] = [draw(tracked(object_id)) for object_id in ids]
         entries.append(entry)
     return entries
 
@@ -73,10 +72,8 @@ def write_lines(path: Path, *lines: object) -> str:
 
 def video(*prompts: object, **fields: object) -> dict[str, object]:
     """One line with one object."""
-    entry: dict[str, object] = {"video_id": "a1", "uri": "a1.mp4"}
-    if prompts:
-        entry["objects"] = [{"object_id": 1, "prompts": list(prompts)}]
-    return entry | fields
+    objects = [{"object_id": 1, "prompts": list(prompts or [POINT])}]
+    return {"video_id": "a1", "uri": "a1.mp4", "objects": objects} | fields
 
 
 def problems(folder: Path, *lines: object) -> list[str]:
@@ -121,20 +118,22 @@ def test_the_example_of_the_documentation_is_read(tmp_path: Path) -> None:
     )
 
 
-def test_a_video_without_objects_waits_for_their_discovery(tmp_path: Path) -> None:
-    (entry,) = read_manifest(write_lines(tmp_path / "v.jsonl", video()))
-
-    assert entry.objects is None
-
-
 def test_a_relative_path_means_a_file_beside_the_manifest(tmp_path: Path) -> None:
-    entries = [
-        {"video_id": name, "uri": name} for name in ("clips/a.mp4", "/data/b.mp4", "gs://c/d.mp4")
-    ]
+    names = ("clips/a.mp4", "/data/b.mp4", "gs://c/d.mp4")
+    entries = [video(video_id=name, uri=name) for name in names]
 
     read = read_manifest(write_lines(tmp_path / "v.jsonl", *entries))
 
     assert [e.uri for e in read] == [f"{tmp_path}/clips/a.mp4", "/data/b.mp4", "gs://c/d.mp4"]
+
+
+@pytest.mark.parametrize(
+    "uri", ["C:/clips/a.mp4", "clips/s3:/a.mp4", "take 2:/a.mp4", "/s3:/a.mp4"]
+)
+def test_a_path_may_have_colons(uri: str, tmp_path: Path) -> None:
+    (entry,) = read_manifest(write_lines(tmp_path / "v.jsonl", video(uri=uri)))
+
+    assert entry.uri.endswith(uri)
 
 
 def test_a_manifest_on_s3_is_read_and_has_videos_beside_it(s3_bucket: str) -> None:
@@ -201,7 +200,8 @@ def test_a_prompt_that_cannot_be_meant_is_refused(
         (video(POINT | {"frame": 9}, frames=[3, 9]), "frame 9 is outside frames [3, 9]"),
         (video(POINT, coords="norm"), "coords is 'norm', but a coordinate is larger than 1"),
         (video(coords="percent"), "coords: Input should be 'pixel' or 'norm', not 'percent'"),
-        (video(objects=[]), "objects is empty"),
+        (video(objects=[]), "objects is empty: give at least one object"),
+        (video(objects=None), "objects: give at least one with a prompt; objects are not disc"),
         (video(objects=[{"object_id": 1, "prompts": []}]), "needs at least one prompt"),
         (video(objects=[{"object_id": -1, "prompts": [POINT]}]), "objects[0].object_id"),
         (video(objects=[{"object_id": 2**31, "prompts": [POINT]}]), "objects[0].object_id"),
@@ -217,8 +217,11 @@ def test_a_prompt_that_cannot_be_meant_is_refused(
         (video(uri="s3://bucket/a::b.mp4"), "uri: '::' in a URI"),
         (video(uri="https://host/a.mp4?t=a::b"), "uri: '::' in a URI"),
         (video(uri="file://clips/a.mp4"), "uri: file://clips/a.mp4: a file's URI begins with"),
+        (video(uri="s3:/bucket/a.mp4"), "uri: 's3:/' has one slash: did you mean s3://…?"),
+        (video(uri="file:/clips/a.mp4"), "uri: 'file:/' has one slash: did you mean file:///…?"),
+        (video(uri="https:/me:SECRET@host/a.mp4"), "did you mean https://…?"),
         ("{", "Invalid JSON"),
-        ("[1]", "Input should be an object"),
+        ("1", "Input should be an object"),
         ('{"video_id": "a1"}', "uri: Field required"),
     ],
 )
@@ -276,6 +279,45 @@ def test_everything_wrong_is_told_at_once_with_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ('[{"video_id": "a", "uri": "a.mp4"}]', "jq -c '.[]'"),
+        ('\n[\n{"video_id": "a", "uri": "a.mp4"},\n', "jq -c '.[]'"),
+        ('{\n"video_id": "a",\n"uri": "a.mp4"\n}', "jq -c ."),
+        ('{"video_id": "a",\n"uri": "a.mp4"}\n{"video_id": "b",\n"uri": "b.mp4"}', "jq -c ."),
+    ],
+)
+@pytest.mark.parametrize("name", ["v.json", "v.jsonl"])
+def test_json_of_another_form_is_told_once_and_how_to_convert_it(
+    name: str, text: str, advice: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(write_lines(tmp_path / name, text))
+
+    (problem,) = caught.value.problems
+    assert "one video per line" in problem
+    assert advice in problem
+
+
+def test_a_line_that_is_no_json_is_named_once_and_its_column(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, video(), "{} {}")
+
+    assert problem == "line 2: Invalid JSON: trailing characters at column 4"
+
+
+def test_an_id_given_twice_is_told_even_where_a_line_has_other_mistakes(tmp_path: Path) -> None:
+    broken = [video(frames=[5, 5]), video(framse=[0, 9]), video(video_id="b"), video(video_id="")]
+
+    found = problems(tmp_path, *broken, video(video_id=""), video(video_id="b", uri=7), video())
+
+    assert [problem for problem in found if "given before" in problem] == [
+        "line 2: video_id 'a1' was given before, in line 1",
+        "line 6: video_id 'b' was given before, in line 3",
+        "line 7: video_id 'a1' was given before, in line 1",
+    ]
+
+
+@pytest.mark.parametrize(
     ("entry", "place", "near", "known"),
     [
         (video(vidoe_id="a"), "vidoe_id", "video_id", "video_id, uri, frames"),
@@ -325,6 +367,15 @@ def test_a_broken_row_of_a_table_is_named_by_its_number(tmp_path: Path) -> None:
 
     with pytest.raises(ManifestError, match=r"row 2: frames \[4, 2\]"):
         read_manifest(path)
+
+
+def test_the_index_that_pandas_writes_of_a_filtered_table_is_no_field(tmp_path: Path) -> None:
+    path = str(tmp_path / "v.parquet")
+    pq.write_table(pa.Table.from_pylist([video(POINT) | {"__index_level_0__": 7}]), path)
+
+    (entry,) = read_manifest(path)
+
+    assert entry == VideoEntry.model_validate(video(POINT, uri=f"{tmp_path}/a1.mp4"))
 
 
 @pytest.mark.parametrize("name", ["v.jsonl", "v.parquet"])

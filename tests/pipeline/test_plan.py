@@ -61,8 +61,9 @@ def test_only_the_frames_to_look_at_count() -> None:
 def test_a_video_without_objects_is_refused_by_name() -> None:
     bare = VideoEntry(video_id="bare", uri="/bare.mp4")
 
-    with pytest.raises(PlanError, match="'bare'"):
-        make_plan([bare], lasting())
+    for videos, named in (([bare], "1 video names"), ([bare, bare], "2 videos name")):
+        with pytest.raises(PlanError, match=rf"{named} no objects \(first: 'bare'\)"):
+            make_plan(videos, lasting())
 
 
 @given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=8))

@@ -34,7 +34,10 @@ def test_the_same_inputs_give_the_same_run_id_wherever_they_run() -> None:
     [
         (RunRecord.begin(load_config(), entries(7.0), "abc"), "manifest"),
         (RunRecord.begin(load_config(), entries(), "def"), "weights"),
-        (RunRecord.begin(load_config(settings=["max_batch=2"]), entries(), "abc"), "max_batch"),
+        (
+            RunRecord.begin(load_config(settings=["max_batch=2"]), entries(), "abc"),
+            r"max_batch \(16 there, 2 asked for\)",
+        ),
     ],
 )
 def test_another_run_is_refused_and_the_difference_named(other: RunRecord, named: str) -> None:

@@ -114,6 +114,7 @@ def test_a_finished_run_done_again_changes_nothing(
 
     assert digests(finished) == before
     assert summary.counts["ok"] == 4
+    assert summary.was_finished
 
 
 def test_two_actors_give_the_rows_of_one(
@@ -164,7 +165,7 @@ def test_the_output_may_lie_on_s3_and_its_secret_nowhere(
     again = run(entries, out, config())
 
     assert rows(out) == rows(finished)
-    assert again == summary
+    assert again == replace(summary, was_finished=True)
     logs = Path(ray._private.worker.global_worker.node.get_logs_dir_path())
     told = [path.read_text(errors="replace") for path in logs.rglob("*") if path.is_file()]
     assert "task 0" in "".join(told)
