@@ -7,7 +7,8 @@ Needs torch, and neither Ray nor PyAV. Three parts:
 
 * parity: where the golden cases are (MASKLET_SHARED, or `shared` beside the repository), their
   videos on this device; how far each array is from the figures published for a CPU.
-* steps: `sam2.speed` for each model, precision, objects and videos; the first step compiles.
+* steps: `sam2.speed` for each model, precision, objects and videos, once all sizes of batches that
+  they meet are compiled.
 * walks: whole videos through the engine, frames fed from memory and masks taken off the device as
   runs; how much of the rate of the bare steps is left, and whether memory grows.
 """

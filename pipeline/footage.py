@@ -61,7 +61,8 @@ class Footage:
     work: VideoTask | None = None  # for the engine; None: there is nothing to track
     left: set[int] = field(default_factory=set)  # tasks that have not come to their end
     found: dict[int, MaskletColumns] = field(default_factory=dict)  # by task_id
-    settled: dict[int, tuple[Prompt, ...]] = field(default_factory=dict)  # by task_id, likewise
+    # The prompts by frame and in pixels, by task_id; none of a task that does not fit.
+    settled: dict[int, tuple[Prompt, ...]] = field(default_factory=dict)
     errors: dict[int, Exception] = field(default_factory=dict)
     resumed_from: dict[int, int] = field(default_factory=dict)  # frames
     n_found: dict[int, int] = field(default_factory=lambda: defaultdict(int))  # frames, so far
